@@ -1,0 +1,150 @@
+"""BigQuery jobs as values: their deterministic names, what became of them, and whether two are the same job.
+
+A job id is unique for ever in its project, so a name made from the job's own configuration makes ``jobs.insert``
+idempotent: whoever asks for the same work again is told 409 and attaches to the job that exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from airflow_batch_gemini.batch.names import TableName
+
+MAX_ATTEMPTS = 100
+"""Names tried for one configuration; more failures than this are not bad luck."""
+
+_JOB_ID = re.compile(r"gemini_[a-z_]+_[0-9a-f]{32}_(?P<attempt>[0-9]+)")
+_QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
+_VALUE = re.compile(r"(\bvalue: ).*", re.DOTALL)
+_TRANSIENT_REASONS = frozenset(
+    {"backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"}
+    | {"rateLimitExceeded", "stopped", "timeout", "resourcesExceeded"}
+)
+_CONCURRENT = re.compile(r"concurrent update|could not serialize", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarehouseJob:
+    """Where a BigQuery job is to be found. Names only: it may travel through trigger arguments and events."""
+
+    project: str
+    location: str
+    job_id: str
+
+    @property
+    def attempt(self) -> int:
+        """How many jobs of the same configuration failed before this one."""
+        match = _JOB_ID.fullmatch(self.job_id)
+        return int(match["attempt"]) if match else 0
+
+    def to_list(self) -> list[str]:
+        """Return the plain list that a trigger keeps."""
+        return [self.project, self.location, self.job_id]
+
+    @classmethod
+    def from_list(cls, value: Sequence[str]) -> WarehouseJob:
+        """Read what :meth:`to_list` returned."""
+        project, location, job_id = value
+        return cls(project=project, location=location, job_id=job_id)
+
+    def __str__(self) -> str:
+        return f"{self.project}:{self.location}.{self.job_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOutcome:
+    """What one look at a BigQuery job saw."""
+
+    done: bool
+    reason: str | None = None
+    """BigQuery's word for a failure: ``invalidQuery``, ``notFound``, …; ``None`` while all is well."""
+    error: str | None = None
+    """Its message without anything quoted: a literal or a value may be a prompt or an answer."""
+    transient: bool = False
+    """Whether the same job may well succeed when it is simply run again."""
+    rows: int | None = None
+    """Rows loaded or changed, where BigQuery says."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job ended without success."""
+        return self.reason is not None
+
+    def sentence(self, job: WarehouseJob) -> str:
+        """Say how *job* failed."""
+        return f"BigQuery job {job} failed: {self.reason}: {self.error}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, in BigQuery's words."""
+
+    name: str
+    type: Literal["STRING", "JSON", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"] | str
+    mode: str = "NULLABLE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableInfo:
+    """What BigQuery says of a table."""
+
+    table: TableName
+    location: str
+    rows: int
+    size: int
+    columns: tuple[Column, ...]
+
+    def column(self, name: str) -> Column | None:
+        """Return the column *name*, whatever its case, or ``None``."""
+        return next((c for c in self.columns if c.name.casefold() == name.casefold()), None)
+
+
+def job_id(configuration: Mapping[str, Any], *, purpose: str, salt: str = "", attempt: int = 0) -> str:
+    """Return the name of the *attempt*-th job that runs *configuration* (the REST dict, final and complete).
+
+    :param salt: a different salt makes a different job of the same configuration.
+    """
+    text = json.dumps([configuration, salt], sort_keys=True, ensure_ascii=True)
+    return f"gemini_{purpose}_{hashlib.sha256(text.encode()).hexdigest()[:32]}_{attempt}"
+
+
+def same_configuration(ours: object, theirs: object) -> bool:
+    """Return whether the job that exists does what was asked.
+
+    BigQuery fills in defaults and writes numbers as strings, so everything we said must be there as we said it,
+    and what we did not say may be anything.
+    """
+    if isinstance(ours, Mapping):
+        return isinstance(theirs, Mapping) and all(
+            key in theirs and same_configuration(value, theirs[key]) for key, value in ours.items()
+        )
+    if isinstance(ours, (list, tuple)):
+        if not isinstance(theirs, (list, tuple)) or len(ours) != len(theirs):
+            return False
+        return all(same_configuration(mine, other) for mine, other in zip(ours, theirs, strict=True))
+    return _scalar(ours) == _scalar(theirs)
+
+
+def _scalar(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def redacted(message: str) -> str:
+    """Return BigQuery's *message* without what it quotes.
+
+    It quotes literals of the statement and values of the rows; either may be a prompt or an answer.
+    """
+    line = message.strip().partition("\n")[0]
+    return _VALUE.sub(r"\1…", _QUOTED.sub("'…'", line))[:300]
+
+
+def outcome_of_error(reason: str | None, message: str) -> JobOutcome:
+    """Return the outcome of a job that ended with BigQuery's error *reason* and *message*."""
+    reason = reason or "unknown"
+    transient = reason in _TRANSIENT_REASONS or bool(_CONCURRENT.search(message))
+    return JobOutcome(done=True, reason=reason, error=redacted(message), transient=transient)

@@ -1,0 +1,208 @@
+"""What is known to break a job or a request, before it is paid for: one table of rules, and the checks behind it.
+
+The importer reads a request file as BigQuery reads JSONL, one type per JSON path over the whole file; a single breach
+fails the whole job (page "Batch inference", section "Prepare input"). A ``request`` column of a BigQuery table is
+opaque to it, so its rules do not bind there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from airflow_batch_gemini.batch.template import FilePart, Text
+from airflow_batch_gemini.exceptions import RowError, TemplateError
+
+MAX_LEVELS = 15
+"""Objects inside objects that the importer takes, ``request`` being the first."""
+MAX_KEY_BYTES = 1024
+MAX_LINE_BYTES = 20_000_000
+"""Longest request: what Gemini takes in one body."""
+ROLES = frozenset({"user", "model"})
+
+_LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One thing that must not be."""
+
+    id: str
+    says: str
+    fix: str
+    importer: bool = False
+    """Whether only the importer of request files minds."""
+
+
+def _table(*rules: Rule) -> Mapping[str, Rule]:
+    return MappingProxyType({rule.id: rule for rule in rules})
+
+
+RULES = _table(
+    Rule(
+        id="GB101",
+        says="a member name is not a legal column name",
+        fix="use letters, digits and underscores, and do not begin with a digit",
+        importer=True,
+    ),
+    Rule(id="GB102", says="an object is empty", fix="leave it out, or give it a member", importer=True),
+    Rule(
+        id="GB103",
+        says=f"objects nest deeper than {MAX_LEVELS} levels",
+        fix="flatten the response schema",
+        importer=True,
+    ),
+    Rule(id="GB104", says="a value is null", fix="leave the member out", importer=True),
+    Rule(
+        id="GB105",
+        says="cachedContent is not supported in batches",
+        fix="put the content into the prompt; implicit caching still applies",
+    ),
+    Rule(id="GB106", says="the request has no contents", fix="give it a prompt"),
+    Rule(id="GB107", says="a role is unknown", fix=f"use one of {', '.join(sorted(ROLES))}"),
+    Rule(
+        id="GB108", says="the request is too large", fix="shorten the row's text, or point to a file instead"
+    ),
+    Rule(id="GB109", says="a media URI is malformed", fix="use gs://bucket/name or https://host/path"),
+    Rule(
+        id="GB110", says="the MIME type of a media URI is unknown", fix="set mime_type= of the Media column"
+    ),
+    Rule(
+        id="GB111",
+        says="a path holds a list, an object and a scalar in different places",
+        fix="give the path one shape everywhere",
+        importer=True,
+    ),
+    Rule(id="GB121", says="the key is missing or empty", fix="give every row a key"),
+    Rule(id="GB122", says="the key is used twice", fix="make keys unique"),
+    Rule(id="GB123", says=f"the key is longer than {MAX_KEY_BYTES} bytes", fix="use a shorter key"),
+    Rule(id="GB124", says="the key has control characters", fix="remove them"),
+    Rule(id="GB125", says="a value has no text", fix="cast it in the query, or leave the column out"),
+)
+"""By id. A rule keeps its id for ever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One breach: which rule, which row, where in the request. It never quotes a prompt or a row."""
+
+    rule: Rule
+    key: str | None = None
+    row: str = ""
+    """Where the row stands in its source."""
+    path: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        key = f"key {self.key[:100]!r}" if self.key is not None else ""
+        place = ", ".join(filter(None, [self.row, key, self.path]))
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.rule.id} {place or 'template'}: {self.rule.says}{detail}; {self.rule.fix}."
+
+
+def refuse_row(rule_id: str, **about: Any) -> NoReturn:
+    """Raise :class:`RowError` for a breach by one row."""
+    finding = Finding(rule=RULES[rule_id], **about)
+    raise RowError(f"{finding} Nothing was sent, and no prepared request was kept.")
+
+
+def refuse_template(findings: Iterable[Finding]) -> None:
+    """Raise :class:`TemplateError` when there is a finding, naming the first ten."""
+    found = list(findings)
+    if found:
+        more = f" … and {len(found) - 10} more." if len(found) > 10 else ""
+        raise TemplateError(f"{' '.join(map(str, found[:10]))}{more} Nothing was sent; correct the template.")
+
+
+def key_rule(key: str) -> str | None:
+    """Return the id of the rule that *key* breaks, or ``None``."""
+    if not key:
+        return "GB121"
+    if len(key) > MAX_KEY_BYTES // 4 and len(key.encode(errors="replace")) > MAX_KEY_BYTES:
+        return "GB123"
+    return "GB124" if _CONTROL.search(key) else None
+
+
+def lint_request(request: Mapping[str, Any], *, importer: bool) -> Iterator[Finding]:
+    """Yield every breach that one request, or a template's request with its holes, commits by itself.
+
+    :param importer: whether the request goes into a request file; a BigQuery table is not imported.
+    """
+    for check in _CHECKS:
+        yield from check(request)
+    if importer:
+        yield from _ImporterWalk().walk({"request": request})
+
+
+def _cached_content(request: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in ("cachedContent", "cached_content"):
+        if name in request:
+            yield Finding(rule=RULES["GB105"], path=f"request.{name}")
+
+
+def _contents(request: Mapping[str, Any]) -> Iterator[Finding]:
+    contents = request.get("contents")
+    turns = [contents] if isinstance(contents, Mapping) else contents
+    if not isinstance(turns, (list, tuple)) or not turns:
+        yield Finding(rule=RULES["GB106"], path="request.contents")
+        return
+    for i, turn in enumerate(turns):
+        parts = turn.get("parts") if isinstance(turn, Mapping) else None
+        if not parts:
+            yield Finding(rule=RULES["GB106"], path=f"request.contents[{i}].parts")
+        role = turn.get("role", "user") if isinstance(turn, Mapping) else "user"
+        if role not in ROLES:
+            yield Finding(rule=RULES["GB107"], path=f"request.contents[{i}].role")
+
+
+_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[Finding]], ...] = (_cached_content, _contents)
+
+
+@dataclass
+class _ImporterWalk:
+    """Follows every path as the importer does; remembers which shape each has had."""
+
+    shapes: dict[str, str] = field(default_factory=dict)
+
+    def walk(self, value: Any, path: str = "", level: int = 0) -> Iterator[Finding]:
+        if level > MAX_LEVELS:
+            yield Finding(rule=RULES["GB103"], path=path)
+            return
+        for name, member in value.items():
+            inner = f"{path}.{name}" if path else name
+            if not _LEGAL_NAME.fullmatch(name):
+                yield Finding(rule=RULES["GB101"], path=inner)
+            yield from self._member(member, inner, level)
+
+    def _member(self, value: Any, path: str, level: int) -> Iterator[Finding]:
+        repeated = isinstance(value, (list, tuple))
+        members = value if repeated else [value]
+        for i, member in enumerate(members):
+            place = f"{path}[{i}]" if repeated else path
+            if isinstance(member, (list, tuple)):
+                yield Finding(rule=RULES["GB111"], path=place, detail="a list directly inside a list")
+            elif member is None:
+                yield Finding(rule=RULES["GB104"], path=place)
+            else:
+                yield from self._note(path, place, repeated=repeated, record=_is_record(member))
+                if isinstance(member, Mapping):
+                    if not member:
+                        yield Finding(rule=RULES["GB102"], path=place)
+                    yield from self.walk(member, place, level + 1)
+
+    def _note(self, path: str, place: str, *, repeated: bool, record: bool) -> Iterator[Finding]:
+        shape = ("list of " if repeated else "") + ("objects" if record else "scalars")
+        known = self.shapes.setdefault(_INDEX.sub("", path), shape)
+        if known != shape:
+            yield Finding(rule=RULES["GB111"], path=place, detail=f"{known} before, {shape} here")
+
+
+_INDEX = re.compile(r"\[\d+\]")
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, (Mapping, FilePart)) and not isinstance(value, Text)

@@ -1,0 +1,232 @@
+"""What a preparation leaves behind: the batch, its parts, and where everything of it lies.
+
+``manifest.json`` in the workspace is the single truth about a batch; it is written last, so a workspace without one
+holds no batch. XCom carries only the :class:`BatchRef`, a handful of names and counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, folder_segment
+from airflow_batch_gemini.exceptions import SourceError
+
+FORMAT = 1
+"""Version of ``manifest.json``; a reader refuses any other."""
+
+Medium = Literal["gcs", "bigquery"]
+"""Where requests come from or predictions go to: JSONL on Cloud Storage, or a BigQuery table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The task instance that prepared the batch. Stable over retries, clears and resumes: no try number."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @property
+    def batch_id(self) -> str:
+        """32 hex digits; the same for every attempt of the same task instance, and a legal label value."""
+        identity = "\x00".join([self.dag_id, self.run_id, self.task_id, str(self.map_index)])
+        return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+    def workspace(self, work_uri: GcsUri) -> GcsUri:
+        """The folder of this batch: ``<work_uri>/<dag_id>/<run_id>/<task_id>[/<map_index>]``."""
+        folder = (
+            work_uri
+            / folder_segment(self.dag_id)
+            / folder_segment(self.run_id)
+            / folder_segment(self.task_id)
+        )
+        return folder / str(self.map_index) if self.map_index >= 0 else folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A slice of the batch that fits one job."""
+
+    index: int
+    uri: str
+    """``gs://…/requests/part-00000.jsonl`` or ``bq://project.dataset.table``."""
+    rows: int
+    size: int
+    """Bytes of the request file; for a table, its logical bytes."""
+    checksum: str
+    """crc32c of the file as Cloud Storage reports it (base64); for a table, a checksum over its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything known of a batch after preparation."""
+
+    identity: Identity
+    workspace: str
+    project_id: str
+    location: str
+    model: str
+    """The job's ``model`` field: ``publishers/google/models/…``."""
+    requests: Medium
+    predictions: Medium
+    predictions_dataset: str | None
+    """``project.dataset`` for predictions on BigQuery, else ``None``."""
+    parts: tuple[Part, ...]
+    template_fingerprint: str
+    response_schema: Mapping[str, Any] | None
+    created_at: str
+    """RFC 3339 UTC, from the logical start of preparation; informative only, not part of the fingerprint."""
+
+    @property
+    def batch_id(self) -> str:
+        """See :attr:`Identity.batch_id`."""
+        return self.identity.batch_id
+
+    @property
+    def rows(self) -> int:
+        """Requests in all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes in all parts."""
+        return sum(part.size for part in self.parts)
+
+    def fingerprint(self, part: int) -> str:
+        """32 hex digits over what decides a part's answers: model, place, template, requests, destination.
+
+        Equal fingerprints mean the paid job of one can stand for the other.
+        """
+        p = self.parts[part]
+        decisive = [self.model, self.project_id, self.location, self.template_fingerprint]
+        decisive += [p.uri, p.checksum, str(p.rows), self.predictions, self.predictions_dataset or ""]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:32]
+
+    @property
+    def ref(self) -> BatchRef:
+        """What travels through XCom."""
+        return BatchRef(
+            batch_id=self.batch_id,
+            workspace=self.workspace,
+            rows=self.rows,
+            size=self.size,
+            parts=len(self.parts),
+        )
+
+    def to_json(self) -> bytes:
+        """Render ``manifest.json``: sorted keys, so that equal manifests are equal bytes."""
+        document = {"format": FORMAT, **asdict(self), "batch_id": self.batch_id, "rows": self.rows}
+        return json.dumps(document, sort_keys=True, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Read ``manifest.json``; anything but a manifest of this format raises :class:`SourceError`."""
+        try:
+            document = json.loads(data)
+            if document.pop("format") != FORMAT:
+                raise ValueError("unknown format")
+            batch_id, rows = document.pop("batch_id"), document.pop("rows")
+            document["identity"] = Identity(**document["identity"])
+            document["parts"] = tuple(Part(**part) for part in document["parts"])
+            manifest = cls(**document)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceError(
+                f"manifest.json cannot be read ({error}). Nothing was sent; clear the prepare task to write it anew."
+            ) from error
+        if (batch_id, rows) != (manifest.batch_id, manifest.rows):
+            raise SourceError(
+                "manifest.json contradicts itself. Nothing was sent; clear the prepare task to write it anew."
+            )
+        return manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRef:
+    """A batch as it travels through XCom: names and counts only."""
+
+    batch_id: str
+    workspace: str
+    rows: int
+    size: int
+    parts: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain dict that XCom keeps."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: object) -> BatchRef:
+        """Read what :class:`GeminiBatchPrepareOperator` returned."""
+        try:
+            return cls(**value)  # type: ignore[arg-type]  # a wrong shape is the error told below
+        except TypeError as error:
+            raise SourceError(
+                f"batch= wants what GeminiBatchPrepareOperator returned, not {type(value).__name__}. Nothing was sent."
+            ) from error
+
+    @property
+    def folder(self) -> GcsUri:
+        """The workspace as a parsed URI."""
+        return GcsUri.parse(self.workspace)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where things lie in the folder of one batch."""
+
+    folder: GcsUri
+
+    @property
+    def manifest(self) -> GcsUri:
+        """Written last by prepare; its absence means there is no batch."""
+        return self.folder / "manifest.json"
+
+    @property
+    def report(self) -> GcsUri:
+        """Written by load."""
+        return self.folder / "report.json"
+
+    def requests(self, part: int) -> GcsUri:
+        """The checked request file of a part."""
+        return self.folder / f"requests/part-{part:05d}.jsonl"
+
+    def ledger(self, part: int) -> GcsUri:
+        """What has been paid for; changed by compare-and-set only."""
+        return self.folder / f"ledger/part-{part:05d}.json"
+
+    def job_input(self, part: int, epoch: int, nonce: str) -> GcsUri:
+        """The copy of the request file that one job reads; deleting it fences that job off."""
+        return self.folder / f"input/part-{part:05d}/e{epoch}-{nonce}.jsonl"
+
+    def predictions(self, part: int) -> GcsUri:
+        """The prefix Vertex AI writes below."""
+        return self.folder / f"predictions/part-{part:05d}"
+
+
+@dataclass(frozen=True)
+class BatchTables:
+    """How the BigQuery tables of one batch are called; all lie in one dataset."""
+
+    dataset: DatasetName
+    batch_id: str
+
+    def requests(self, part: int) -> TableName:
+        """Requests of a part: ``key STRING, request JSON``, and for a BigQuery source the columns of the query."""
+        return self.dataset.table(f"gemini_requests_{self.batch_id}_{part:05d}")
+
+    def job_input(self, part: int, epoch: int) -> TableName:
+        """The clone of the requests that one job reads."""
+        return self.dataset.table(f"gemini_input_{self.batch_id}_{part:05d}_e{epoch}")
+
+    def predictions(self, part: int, epoch: int) -> TableName:
+        """Where Vertex AI writes the answers of one job."""
+        return self.dataset.table(f"gemini_predictions_{self.batch_id}_{part:05d}_e{epoch}")
+
+    def landing(self, part: int, epoch: int) -> TableName:
+        """Raw predictions of one job, loaded from Cloud Storage."""
+        return self.dataset.table(f"gemini_landing_{self.batch_id}_{part:05d}_e{epoch}")

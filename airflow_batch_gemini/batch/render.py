@@ -1,0 +1,155 @@
+r"""Rows to request lines, by splicing bytes: what a template fixes is encoded once, what a row brings is escaped.
+
+A line is ``{"key": "k_…", "request": {…}}\n`` (page "Batch inference from Cloud Storage"): siblings of ``request``
+come back beside the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.media import is_media_uri, mime_type_of
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
+from airflow_batch_gemini.batch.rows import Row, RowBatch
+from airflow_batch_gemini.batch.template import Column, FilePart, Fixed, Segment
+from airflow_batch_gemini.batch.text import NoTextError, text_of
+
+_KEY = b'{"key":"' + WIRE_KEY_PREFIX.encode()
+
+_LINE_KEY = re.compile(rb'\{"key":("(?:[^"\\]|\\.)*")')
+
+Hole = Column | FilePart
+
+
+class Renderer:
+    """Makes request lines of rows.
+
+    :param template: what to render.
+    :param key_column: the column that holds the key.
+    :param max_line_bytes: the longest line that fits into a part.
+    """
+
+    def __init__(
+        self, template: GeminiTemplate, *, key_column: str, max_line_bytes: int = lint.MAX_LINE_BYTES
+    ) -> None:
+        self._key_column = key_column
+        self._max_line = min(max_line_bytes, lint.MAX_LINE_BYTES)
+        self._null = _escaped(template.null_as)
+        fixed, holes = [b'","request":'], list[Hole]()
+        for item in _flat(template.segments):
+            if isinstance(item, bytes):
+                fixed[-1] += item
+            else:
+                holes.append(item)
+                fixed.append(b"")
+        fixed[-1] += b"}\n"
+        self._after_key, *after = fixed
+        self._holes = list(zip(holes, after, strict=True))
+
+    def keys(self, batch: RowBatch) -> list[str]:
+        """Return the keys of the rows, checked one by one; whether one is used twice is not seen here."""
+        keys = []
+        for index, row in enumerate(batch.rows):
+            value = row.get(self._key_column)
+            if type(value) is not str:
+                value = self._key_text(value, batch, index)
+            if rule := lint.key_rule(value):
+                lint.refuse_row(rule, row=batch.place(index), key=value or None)
+            keys.append(value)
+        return keys
+
+    def lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:
+        """Return one line for every row.
+
+        :raises RowError: naming the row, its key and the column, never what is in it.
+        """
+        lines = []
+        for index, (key, row) in enumerate(zip(keys, batch.rows, strict=True)):
+            try:
+                line = self._line(key, row)
+            except _HoleError as error:
+                lint.refuse_row(
+                    error.rule, row=batch.place(index), key=key, path=error.path, detail=error.detail
+                )
+            if len(line) > self._max_line:
+                detail = f"{len(line):,} bytes where {self._max_line:,} fit"
+                lint.refuse_row("GB108", row=batch.place(index), key=key, detail=detail)
+            lines.append(line)
+        return lines
+
+    def _line(self, key: str, row: Row) -> bytes:
+        out = [_KEY, _hole_text(key, "key"), self._after_key]
+        for hole, fixed in self._holes:
+            if isinstance(hole, FilePart):
+                out.append(_file_part(hole, row.get(hole.column)))
+            else:
+                value = row.get(hole.name)
+                out.append(self._null if value is None else _hole_text(value, hole.name))
+            out.append(fixed)
+        return b"".join(out)
+
+    def _key_text(self, value: Any, batch: RowBatch, index: int) -> str:
+        if value is None:
+            lint.refuse_row("GB121", row=batch.place(index), path=f"column {self._key_column!r}")
+        try:
+            return text_of(value)
+        except NoTextError as error:
+            lint.refuse_row("GB125", row=batch.place(index), path="key", detail=str(error))
+
+
+def key_of(line: bytes) -> str:
+    """Return the key of a line that a :class:`Renderer` made, without its prefix."""
+    match = _LINE_KEY.match(line)
+    if match is None:
+        raise ValueError("not a request line")
+    return str(orjson.loads(match[1])).removeprefix(WIRE_KEY_PREFIX)
+
+
+class _HoleError(Exception):
+    """A value does not fit its hole."""
+
+    def __init__(self, rule: str, column: str, detail: str = "") -> None:
+        super().__init__(rule)
+        self.rule, self.path, self.detail = rule, f"column {column!r}", detail
+
+
+def _flat(segments: Sequence[Segment]) -> Iterator[bytes | Hole]:
+    for segment in segments:
+        if isinstance(segment, Fixed):
+            yield segment.json.encode()
+        elif isinstance(segment, FilePart):
+            yield segment
+        else:
+            yield b'"'
+            yield from (_escaped(one) if isinstance(one, str) else one for one in segment.pieces)
+            yield b'"'
+
+
+def _escaped(text: str) -> bytes:
+    return orjson.dumps(text)[1:-1]
+
+
+def _hole_text(value: Any, column: str) -> bytes:
+    try:
+        return orjson.dumps(value if type(value) is str else text_of(value))[1:-1]
+    except NoTextError as error:
+        raise _HoleError("GB125", column, str(error)) from None
+    except TypeError:
+        raise _HoleError("GB125", column, "half a character, a lone surrogate") from None
+
+
+def _file_part(part: FilePart, value: Any) -> bytes:
+    if value is None or value == "":
+        return b""
+    if not isinstance(value, str) or not is_media_uri(value):
+        raise _HoleError("GB109", part.column)
+    mime_type = part.mime_type or mime_type_of(value)
+    if mime_type is None:
+        raise _HoleError("GB110", part.column)
+    uri = _hole_text(value, part.column)
+    return b',{"fileData":{"fileUri":"' + uri + b'","mimeType":"' + mime_type.encode() + b'"}}'

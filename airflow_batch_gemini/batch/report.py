@@ -1,0 +1,175 @@
+"""What became of a batch, in counts that add up."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.outcome import Outcome
+from airflow_batch_gemini.batch.pricing import Price
+from airflow_batch_gemini.exceptions import AccountingError, OutputError
+
+TOKENS = ("prompt", "cached", "output", "thoughts", "total")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What the audit query counted, before anything was published."""
+
+    outcomes: Mapping[str, int]
+    tokens: Mapping[str, int]
+    cost_usd: Decimal
+    """Of the rows whose cost is known."""
+    without_tokens: int
+    """Rows with an answer that does not say its tokens: their cost is unknown and not part of the sum."""
+    lines: int
+    """Output lines landed."""
+    unknown: int
+    """Output lines whose key is no request of this batch."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that have an outcome."""
+        return sum(self.outcomes.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Output lines beyond the first of their key."""
+        return self.lines - self.unknown - (self.rows - self.outcomes[Outcome.MISSING])
+
+
+def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
+    """Read the rows of the audit query: one per outcome, and one each for ``lines`` and ``unknown``."""
+    counted = {str(row["outcome"]): row for row in rows}
+    outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
+    found = [row for row in outcomes.values() if row is not None]
+    costs = [Decimal(str(row["cost_usd"])) for row in found if row["cost_usd"] is not None]
+    return Tally(
+        outcomes={name: _int(row and row["row_count"]) for name, row in outcomes.items()},
+        tokens={name: sum(_int(row[f"{name}_tokens"]) for row in found) for name in TOKENS},
+        cost_usd=sum(costs, Decimal(0)),
+        without_tokens=sum(_int(row["without_tokens"]) for row in found),
+        lines=_int(counted["lines"]["row_count"]),
+        unknown=_int(counted["unknown"]["row_count"]),
+    )
+
+
+def _int(value: object) -> int:
+    return int(str(value)) if value is not None else 0
+
+
+def audit(counted: Tally, *, rows: int) -> None:
+    """Raise unless every row that was sent has exactly one outcome and every line belongs to a row.
+
+    Called before anything is published.
+    """
+    if counted.unknown:
+        raise OutputError(
+            f"{counted.unknown:,} of {counted.lines:,} output lines carry a key that is no request of this batch. "
+            "Nothing was published; the landing tables keep them for a look."
+        )
+    if counted.rows != rows or counted.duplicates < 0:
+        raise AccountingError(
+            f"{rows:,} rows were prepared, but {counted.rows:,} have an outcome ({counted.lines:,} lines came "
+            "back). Nothing was published; the request files are not those of the manifest."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A batch's end: counts per outcome, tokens, cost, jobs, tables, times."""
+
+    batch_id: str
+    model: str
+    rows: int
+    outcomes: Mapping[str, int]
+    duplicates: int
+    tokens: Mapping[str, int]
+    cost_usd: Decimal | None
+    without_tokens: int
+    price: Mapping[str, Any] | None
+    """Standard prices and their date; ``None`` when the model's price is unknown, and then the cost is, too."""
+    jobs: Sequence[Mapping[str, Any]] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what XCom and ``report.json`` keep. Money is in USD."""
+        document = asdict(self)
+        document["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        return document
+
+    def counts(self) -> dict[str, Any]:
+        """Return what an asset event tells those who wait for the results."""
+        return {
+            "batch_id": self.batch_id,
+            "rows": self.rows,
+            **{name: count for name, count in self.outcomes.items() if count},
+            "cost_usd": self.to_dict()["cost_usd"],
+        }
+
+    def to_json(self) -> bytes:
+        """Render ``report.json``."""
+        return json.dumps(self.to_dict(), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def of(
+        cls,
+        counted: Tally,
+        *,
+        batch_id: str,
+        model: str,
+        price: Price | None,
+        jobs: Sequence[Job],
+        tables: Mapping[str, str],
+        loaded_at: float,
+    ) -> Report:
+        """Put a report together.
+
+        :param loaded_at: epoch seconds.
+        """
+        ends = [job.end_time for job in jobs if job.end_time is not None]
+        created = [job.create_time for job in jobs if job.create_time is not None]
+        return cls(
+            batch_id=batch_id,
+            model=model,
+            rows=counted.rows,
+            outcomes=counted.outcomes,
+            duplicates=counted.duplicates,
+            tokens=counted.tokens,
+            cost_usd=None if price is None else counted.cost_usd,
+            without_tokens=counted.without_tokens,
+            price=None if price is None else price.to_dict(),
+            jobs=[{"name": job.name, "state": job.state, "output": job.output_uri} for job in jobs],
+            tables=tables,
+            times={
+                "first_job_created": _rfc3339(min(created, default=None)),
+                "last_job_ended": _rfc3339(max(ends, default=None)),
+                "loaded": _rfc3339(loaded_at),
+            },
+        )
+
+    def lines(self) -> list[str]:
+        """Return the small table that ends the log of the load."""
+        cells = [("batch", self.batch_id), ("model", self.model), ("rows", f"{self.rows:,}")]
+        cells += [(f"  {name}", f"{count:,}") for name, count in self.outcomes.items() if count]
+        if self.duplicates:
+            cells.append(("duplicate lines", f"{self.duplicates:,}"))
+        cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
+        cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
+        if self.without_tokens:
+            cells.append(("rows of unknown cost", f"{self.without_tokens:,}"))
+        cells += list(self.tables.items())
+        width = max(len(name) for name, _ in cells)
+        return [f"{name:<{width}}  {value}" for name, value in cells]
+
+
+def _rfc3339(epoch: float | None) -> str | None:
+    if epoch is None:
+        return None
+    return dt.datetime.fromtimestamp(epoch, tz=dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,139 @@
+"""What a row becomes: the template of a request, checked and compiled when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from airflow_batch_gemini.batch import fields, lint
+from airflow_batch_gemini.batch.media import Media
+from airflow_batch_gemini.batch.response_schema import vertex_schema
+from airflow_batch_gemini.batch.template import (
+    FilePart,
+    Fixed,
+    Segment,
+    Text,
+    columns_of,
+    compile_request,
+    parse_text,
+)
+from airflow_batch_gemini.exceptions import TemplateError
+
+__all__ = ["WIRE_KEY_PREFIX", "GeminiTemplate", "Media"]
+
+WIRE_KEY_PREFIX = "k_"
+"""Stands before every key that is sent: the service takes what looks like a number for one, and 007 comes back as 7."""
+
+_JSON_MIME_TYPES = frozenset({"application/json", "text/x.enum"})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class GeminiTemplate:
+    """How a row becomes a request for Gemini.
+
+    Text may hold ``{column}`` placeholders; ``{{`` and ``}}`` are literal braces. A value is written as BigQuery's
+    ``CAST(value AS STRING)`` writes it, arrays and structs as compact JSON. Everything is checked when the template is
+    made; its representation shows a fingerprint and never a prompt.
+
+    :param prompt: the user's turn.
+    :param system_instruction: what stands above every turn; may hold placeholders too.
+    :param generation_config: ``GenerationConfig``, keys in camelCase or snake_case.
+    :param response_schema: what an answer must look like: a Pydantic v2 class, JSON Schema, or Vertex AI's own schema.
+        References are inlined; keywords that Vertex AI does not know are refused. Answers are then JSON.
+    :param media: columns that hold URIs of files (images, audio, video, PDF), each a part after the prompt.
+    :param safety_settings: ``SafetySetting`` dicts.
+    :param tools: ``Tool`` dicts.
+    :param null_as: what stands in a prompt for NULL.
+    """
+
+    prompt: str
+    system_instruction: str | None = None
+    generation_config: Mapping[str, Any] = field(default_factory=dict)
+    response_schema: Any = None
+    media: Sequence[Media] = ()
+    safety_settings: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
+    null_as: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.null_as, str):
+            raise TemplateError("null_as must be a text. Nothing was sent.")
+        if any(not isinstance(one, Media) for one in self.media):
+            raise TemplateError("media wants Media(column=…) values. Nothing was sent.")
+        lint.refuse_template(lint.lint_request(self.request, importer=False))
+        _ = self.segments
+
+    def __repr__(self) -> str:
+        return f"GeminiTemplate(fingerprint={self.fingerprint[:12]!r})"
+
+    @cached_property
+    def vertex_schema(self) -> dict[str, Any] | None:
+        """The response schema as it is sent."""
+        given = fields.generation_config(self.generation_config).get("responseSchema")
+        if given is not None and self.response_schema is not None:
+            raise TemplateError(
+                "The response schema is given twice. Nothing was sent; keep response_schema=."
+            )
+        if self.response_schema is not None:
+            return vertex_schema(self.response_schema)
+        if given is None:
+            return None
+        original = self.generation_config.get("responseSchema", self.generation_config.get("response_schema"))
+        return vertex_schema(original, path="generation_config.responseSchema")
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """The request with its holes: a JSON document whose leaves may be ``Text`` or ``FilePart``."""
+        parts: list[Any] = [{"text": parse_text(self.prompt, where="prompt")}]
+        parts += [FilePart(one.column, one.mime_type) for one in self.media]
+        request: dict[str, Any] = {"contents": [{"role": "user", "parts": parts}]}
+        if self.system_instruction is not None:
+            text = parse_text(self.system_instruction, where="system_instruction")
+            request["systemInstruction"] = {"parts": [{"text": text}]}
+        if self.tools:
+            request["tools"] = fields.tools(self.tools)
+        if self.safety_settings:
+            request["safetySettings"] = fields.safety_settings(self.safety_settings)
+        if config := self._generation_config():
+            request["generationConfig"] = config
+        return request
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The request, compiled."""
+        return compile_request(self.request)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns a row must have beside its key."""
+        return columns_of(self.segments)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 in hex over all that decides a request: equal templates ask the same of the same rows."""
+        segments = [_described(segment) for segment in self.segments]
+        canonical = json.dumps([WIRE_KEY_PREFIX, self.null_as, segments], ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def _generation_config(self) -> dict[str, Any]:
+        config = fields.generation_config(self.generation_config)
+        if (schema := self.vertex_schema) is None:
+            return config
+        mime_type = config.get("responseMimeType", "application/json")
+        if mime_type not in _JSON_MIME_TYPES:
+            raise TemplateError(
+                "generation_config.responseMimeType contradicts the response schema. Nothing was sent; leave it out."
+            )
+        return {**config, "responseMimeType": mime_type, "responseSchema": schema}
+
+
+def _described(segment: Segment) -> list[Any]:
+    if isinstance(segment, Fixed):
+        return ["json", segment.json]
+    if isinstance(segment, Text):
+        return ["text", [piece if isinstance(piece, str) else [piece.name] for piece in segment.pieces]]
+    return ["file", segment.column, segment.mime_type]

@@ -1,0 +1,241 @@
+"""Rows as they are read: in batches that know where each row stands, out of JSONL and CSV files that are never held."""
+
+from __future__ import annotations
+
+import csv
+import io
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, BinaryIO, Literal
+
+import orjson
+
+from airflow_batch_gemini.exceptions import SourceError
+
+Row = Mapping[str, Any]
+Format = Literal["jsonl", "csv", "parquet"]
+
+ROWS_PER_BATCH = 1000
+BYTES_PER_BATCH = 4 << 20
+BYTES_PER_READ = 4 << 20
+MAX_LINE_BYTES = 100_000_000
+"""Longest line of a source: what BigQuery takes in one row."""
+
+_EXTENSIONS: Mapping[str, Format] = {
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "csv": "csv",
+    "parquet": "parquet",
+    "pq": "parquet",
+}
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowBatch:
+    """Some rows that follow each other in one source."""
+
+    source: str
+    """The file's URI, or what else the rows come from."""
+    unit: Literal["line", "row"]
+    first: int
+    """The number of the first row, counted from 1 in its source."""
+    rows: Sequence[Row]
+    columns: tuple[str, ...] | None = None
+    """What columns every row has; ``None`` where a row may leave some out (JSONL)."""
+
+    def place(self, index: int) -> str:
+        """Return where the row at *index* of this batch stands."""
+        return f"{self.source} {self.unit} {self.first + index}"
+
+
+class Places:
+    """Where every row seen so far stands, in a few bytes a batch."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._batches: list[RowBatch] = []
+        self.rows = 0
+
+    def add(self, batch: RowBatch) -> None:
+        """Count the rows of *batch* and forget them."""
+        self._starts.append(self.rows)
+        self._batches.append(replace(batch, rows=(), columns=None))
+        self.rows += len(batch.rows)
+
+    def of(self, row: int) -> str:
+        """Return where a row stands, counted from 0 over all batches."""
+        at = bisect_right(self._starts, row) - 1
+        return self._batches[at].place(row - self._starts[at])
+
+
+def format_of(uri: str, override: Format | None = None) -> Format:
+    """Return the format of a file by its extension, unless *override* says it."""
+    if override is not None:
+        return override
+    extension = uri.rpartition("/")[2].rpartition(".")[2].lower()
+    if extension in _EXTENSIONS:
+        return _EXTENSIONS[extension]
+    raise SourceError(
+        f"The format of {uri} cannot be told from its name (.jsonl, .csv, .parquet). Nothing was sent; say "
+        "source_format=."
+    )
+
+
+def jsonl_batches(stream: BinaryIO, *, source: str) -> Iterator[RowBatch]:
+    r"""Yield the rows of a JSONL file: one JSON object a line, lines ended by ``\n`` and nothing else.
+
+    A field that a line leaves out is NULL. Empty lines are allowed at the very end only.
+
+    :raises SourceError: naming the line, for anything but a JSON object in valid UTF-8.
+    """
+    number, rows, size, blank = 0, list[Row](), 0, 0
+    for line in _lines(stream, source):
+        number += 1
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank:
+            raise _bad_line(source, blank, "is empty")
+        rows.append(_parsed(line, source, number))
+        size += len(line)
+        if len(rows) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
+            yield RowBatch(source=source, unit="line", first=number - len(rows) + 1, rows=rows)
+            rows, size = [], 0
+    if rows:
+        first = (blank or number + 1) - len(rows)
+        yield RowBatch(source=source, unit="line", first=first, rows=rows)
+
+
+def _lines(stream: BinaryIO, source: str) -> Iterator[bytes]:
+    tail = stream.read(BYTES_PER_READ).removeprefix(_BOM)
+    while tail:
+        *whole, tail = tail.split(b"\n")
+        yield from whole
+        if len(tail) > MAX_LINE_BYTES:
+            raise SourceError(
+                f"{source} has a line of more than {MAX_LINE_BYTES // 1_000_000} MB: it is no JSONL. Nothing was sent."
+            )
+        pieces = [tail]
+        # A long line is gathered piece by piece and joined once.
+        while chunk := stream.read(BYTES_PER_READ):
+            pieces.append(chunk)
+            if b"\n" in chunk or sum(map(len, pieces)) > MAX_LINE_BYTES:
+                break
+        tail = b"".join(pieces)
+        if not chunk:
+            if tail:
+                yield tail
+            return
+
+
+def _parsed(line: bytes, source: str, number: int) -> Row:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _bad_line(source, number, f"is not JSON (at character {error.pos + 1})") from None
+    if isinstance(row, dict):
+        return row
+    raise _bad_line(source, number, f"is a JSON {type(row).__name__}, not an object")
+
+
+def _bad_line(source: str, number: int, fact: str) -> SourceError:
+    return SourceError(f"{source} line {number} {fact}. Nothing was sent; correct the file.")
+
+
+def csv_batches(stream: BinaryIO, *, source: str) -> Iterator[RowBatch]:
+    """Yield the rows of a CSV file with a header line; quoted fields may hold line ends. Every value is text.
+
+    :raises SourceError: naming the row, counted from 1 after the header, for what is not such a file.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, strict=True)
+    count, rows, size = 0, list[Row](), 0
+    try:
+        if (header := next(reader, None)) is None:
+            return
+        columns = _checked_header(header, source)
+        for record in reader:
+            if not record:
+                continue  # an empty line
+            count += 1
+            rows.append(_named(record, columns, source, count))
+            size += sum(map(len, record))
+            if len(rows) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
+                yield _csv_batch(source, count, rows, columns)
+                rows, size = [], 0
+    except (UnicodeDecodeError, csv.Error) as error:
+        what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not well-formed CSV"
+        raise SourceError(
+            f"{source} is {what} near row {count + 1}. Nothing was sent; correct the file."
+        ) from None
+    finally:
+        text.detach()
+    if rows:
+        yield _csv_batch(source, count, rows, columns)
+
+
+def _csv_batch(source: str, count: int, rows: list[Row], columns: tuple[str, ...]) -> RowBatch:
+    return RowBatch(source=source, unit="row", first=count - len(rows) + 1, rows=rows, columns=columns)
+
+
+def _named(record: Sequence[str], columns: Sequence[str], source: str, number: int) -> Row:
+    if len(record) == len(columns):
+        return dict(zip(columns, record, strict=True))
+    raise SourceError(
+        f"{source} row {number} has {len(record)} fields, its header {len(columns)}. Nothing was sent; "
+        "correct the file."
+    )
+
+
+def _checked_header(header: Sequence[str], source: str) -> tuple[str, ...]:
+    if len(set(header)) < len(header):
+        raise SourceError(
+            f"{source} has a column name twice in its header. Nothing was sent; correct the file."
+        )
+    return tuple(header)
+
+
+def query_batches(rows: Iterable[Row], *, source: str) -> Iterator[RowBatch]:
+    """Yield rows that come one by one and all have the same columns, as those of a query do."""
+    first, rest = 1, iter(rows)
+    while batch := list(islice(rest, ROWS_PER_BATCH)):
+        yield RowBatch(source=source, unit="row", first=first, rows=batch, columns=tuple(batch[0]))
+        first += len(batch)
+
+
+def checked_batches(
+    batches: Iterable[RowBatch], check: Callable[[Sequence[str], str], None]
+) -> Iterator[RowBatch]:
+    """Yield *batches* once *check* (of columns, of a source) has passed for each source.
+
+    Where rows may leave columns out, the columns are those of the first 1,000 rows taken together.
+    """
+    source = None
+    held: list[RowBatch] = []
+    for batch in batches:
+        if batch.columns is not None:
+            if batch.source != source:
+                source = batch.source
+                check(batch.columns, source)
+            yield batch
+        elif source is not None:
+            yield batch
+        else:
+            held.append(batch)
+            if sum(len(one.rows) for one in held) >= ROWS_PER_BATCH:
+                source = _check_held(held, check)
+                yield from held
+                held = []
+    if held:
+        _check_held(held, check)
+        yield from held
+
+
+def _check_held(held: Sequence[RowBatch], check: Callable[[Sequence[str], str], None]) -> str:
+    columns = dict.fromkeys(name for batch in held for row in batch.rows for name in row)
+    check(tuple(columns), held[0].source)
+    return held[0].source

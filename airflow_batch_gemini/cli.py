@@ -1,0 +1,49 @@
+"""The command ``gemini-batch``: a thin door on the package."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from airflow_batch_gemini import __version__
+
+_LOCAL_NEEDS = ("duckdb", "sqlglot", "starlette", "uvicorn")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``gemini-batch COMMAND …`` and return the exit status: 0 done, 1 failed, 2 wrong arguments."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # `local` keeps its own option parser, so that `python -m airflow_batch_gemini.local` and this are one thing.
+    if arguments[:1] == ["local"]:
+        return _local(arguments[1:])
+    _parser().parse_args(arguments)
+    _parser().print_help()
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gemini-batch", description="Gemini batch inference on Vertex AI inside Airflow pipelines."
+    )
+    parser.add_argument("--version", action="version", version=f"gemini-batch {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands.add_parser(
+        "local", add_help=False, help="run the local cloud: Vertex AI, Cloud Storage and BigQuery on one port"
+    )
+    return parser
+
+
+def _local(arguments: list[str]) -> int:
+    missing = [name for name in _LOCAL_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"gemini-batch local needs {', '.join(missing)}. Nothing was started; "
+            "install the extra: pip install 'airflow-batch-gemini[local]'",
+            file=sys.stderr,
+        )
+        return 1
+    from airflow_batch_gemini.local.__main__ import main as local_main
+
+    return local_main(arguments)
