@@ -1,0 +1,1 @@
+"""The local cloud: Vertex AI, Cloud Storage and BigQuery in one process, for demo and tests."""

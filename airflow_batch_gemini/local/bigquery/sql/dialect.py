@@ -1,0 +1,141 @@
+"""sqlglot as a parser of GoogleSQL and nothing more: function calls come back as they were written."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
+from sqlglot.errors import SqlglotError
+
+from ..datatypes import (
+    BOOL,
+    BYTES,
+    DATE,
+    DATETIME,
+    FLOAT64,
+    INT64,
+    INTERVAL,
+    JSON,
+    NUMERIC,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    Field,
+    Type,
+    array,
+    struct,
+)
+from ..errors import invalid_query, unsupported
+
+_KEPT = ("CAST", "SAFE_CAST", "EXTRACT")
+_SCALARS = {
+    exp.DType.TEXT: STRING,
+    exp.DType.VARCHAR: STRING,
+    exp.DType.BINARY: BYTES,
+    exp.DType.VARBINARY: BYTES,
+    exp.DType.BIGINT: INT64,
+    exp.DType.INT: INT64,
+    exp.DType.SMALLINT: INT64,
+    exp.DType.TINYINT: INT64,
+    exp.DType.DOUBLE: FLOAT64,
+    exp.DType.DECIMAL: NUMERIC,
+    exp.DType.BOOLEAN: BOOL,
+    exp.DType.DATE: DATE,
+    exp.DType.TIME: TIME,
+    exp.DType.DATETIME: DATETIME,
+    exp.DType.TIMESTAMP: DATETIME,
+    exp.DType.TIMESTAMPTZ: TIMESTAMP,
+    exp.DType.JSON: JSON,
+    exp.DType.INTERVAL: INTERVAL,
+}
+
+
+class GoogleSQL(BigQuery):
+    """BigQuery's grammar without sqlglot's reading of what functions mean."""
+
+    class Parser(BigQuery.Parser):
+        """Keeps every call as a name with arguments; only the calls with a grammar of their own are parsed."""
+
+        FUNCTIONS = {}
+        FUNCTION_PARSERS = {name: BigQuery.Parser.FUNCTION_PARSERS[name] for name in _KEPT}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep sqlglot from warning about what is refused with an error anyway."""
+    logger = logging.getLogger("sqlglot")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def parse(text: str, *, line: int = 1) -> exp.Expr:
+    """Parse one statement whose literals are plain; raises BigQuery's syntax error."""
+    try:
+        with _quiet():
+            parsed = GoogleSQL().parse(text)
+    except SqlglotError as error:
+        raise invalid_query(f"Syntax error: {_first_line(str(error), line)}") from error
+    if len(parsed) != 1 or parsed[0] is None:
+        raise invalid_query("Syntax error: expected one statement")
+    return parsed[0]
+
+
+def _first_line(message: str, line: int) -> str:
+    def moved(found: re.Match[str]) -> str:
+        return f" at [{int(found[1]) + line - 1}:{found[2]}]"
+
+    plain = re.sub(r"\x1b\[\d*m", "", message).splitlines()[0]
+    return re.sub(r"\.? Line (\d+), Col: (\d+)\.?", moved, plain)
+
+
+def parse_type(text: str) -> Type:
+    """Parse a type as GoogleSQL writes it, such as ARRAY<STRUCT<a INT64>>."""
+    cast = parse(f"SELECT CAST(NULL AS {text})").find(exp.Cast)
+    if cast is None:
+        raise invalid_query(f"Invalid type: {text}")
+    return type_of(cast.to)
+
+
+def type_of(node: exp.DataType) -> Type:
+    """Read a parsed type; raises for a type that has no home here."""
+    kind = node.this
+    if kind == exp.DType.ARRAY and node.expressions:
+        return array(type_of(node.expressions[0]))
+    if kind == exp.DType.STRUCT:
+        return struct([_struct_field(part) for part in node.expressions])
+    if kind not in _SCALARS:
+        raise unsupported(f"the type {node.sql(dialect='bigquery')}")
+    if node.expressions:
+        raise unsupported(f"the parameterised type {node.sql(dialect='bigquery')}")
+    return _SCALARS[kind]
+
+
+def _struct_field(node: exp.Expr) -> Field:
+    if isinstance(node, exp.ColumnDef) and isinstance(node.kind, exp.DataType):
+        return Field(node.name, type_of(node.kind))
+    if isinstance(node, exp.DataType):
+        return Field("", type_of(node))
+    raise unsupported(f"the struct field {node.sql(dialect='bigquery')}")
+
+
+def only(node: exp.Expr, *known: str) -> None:
+    """Refuse a node that carries a clause the caller does not read: nothing is dropped in silence."""
+    for name, value in node.args.items():
+        if name not in known and value not in (None, False, [], ""):
+            raise unsupported(f"{name.strip('_').upper().replace('_', ' ')} in {type(node).__name__.upper()}")
+
+
+def position(node: exp.Expr, line: int) -> str:
+    """Say where a name stands, as BigQuery does in its messages."""
+    for part in node.walk():
+        if "line" in part.meta:
+            return f" at [{part.meta['line'] + line - 1}:{part.meta['col'] - len(part.name) + 1}]"
+    return ""

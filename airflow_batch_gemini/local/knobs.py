@@ -1,0 +1,192 @@
+"""The knobs: how fast jobs go, where answers come from, and which troubles happen.
+
+One table, ``Knobs``. A new trouble is a new field with its bounds, and the code that reads it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from airflow_batch_gemini.local.vertex.pace import Pace
+
+ANSWERS = ("echo", "schema", "openai")
+CANCEL_OUTCOMES = ("CANCELLED", "SUCCEEDED", "FAILED")
+ROW_ERRORS = (429, 499, 500, 503, 504)
+
+
+def _rate(says: str) -> Any:
+    return field(default=0.0, metadata={"says": says, "low": 0.0, "high": 1.0})
+
+
+def _count(says: str, default: int = 0, *, low: int = 0) -> Any:
+    return field(default=default, metadata={"says": says, "low": low, "high": 10**12})
+
+
+def _seconds(says: str, default: float = 0.0) -> Any:
+    return field(default=default, metadata={"says": says, "low": 0.0, "high": 1e6})
+
+
+def _switch(says: str) -> Any:
+    return field(default=False, metadata={"says": says})
+
+
+def _word(says: str, default: str, *, one_of: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"says": says, "one_of": one_of})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """All knobs at one moment. Rates are shares of rows (or of HTTP calls), drawn from the seed."""
+
+    pace: str = _word("immediate, looks:N (each state lasts N gets or lists) or seconds:N", "immediate")
+    answers: str = _word("where answers come from", "schema", one_of=ANSWERS)
+
+    row_error_rate: float = _rate("rows that fail with row_error_code; another job may answer them")
+    row_error_code: int = _count("HTTP code of those rows: 429, 499, 500, 503 or 504", 429)
+    truncate_rate: float = _rate("rows cut off in the middle, finishReason MAX_TOKENS")
+    blocked_rate: float = _rate("rows blocked for safety; the same request is blocked in every job")
+    missing_rate: float = _rate("rows no line comes back for; not billed, counted as incomplete")
+    duplicate_rate: float = _rate("rows whose line comes back twice; billed once")
+    swap_echo_rate: float = _rate("rows that come back with another row's request and response")
+    invalid_json_rate: float = _rate("JSON answers that do not parse")
+    thought_rate: float = _rate("answers that start with thought parts and count thinking tokens")
+    cached_rate: float = _rate("rows with an implicit cache hit over half of their prompt")
+
+    http_429_rate: float = _rate("HTTP calls refused with 429 before anything happens")
+    http_503_rate: float = _rate("HTTP calls refused with 503 before anything happens")
+    reset_rate: float = _rate("HTTP calls whose connection is reset before anything happens")
+    retry_after_seconds: int = _count("Retry-After of refused calls; 0 sends no such header", 1)
+    answer_lost_after_commit: int = _count("so many next job creations take effect, their answers are lost")
+    slow_answer_seconds: float = _seconds("HTTP answers are held back this long after taking effect")
+    fault_routes: str = _word(
+        "regular expression over 'METHOD /path' that the HTTP troubles apply to",
+        "batchPredictionJobs|publishers/",
+    )
+
+    listing_lag_seconds: float = _seconds("a new job is missing from listings for so long")
+    stuck_pending: bool = _switch("jobs never leave PENDING")
+    expire: bool = _switch("jobs leave PENDING for EXPIRED")
+    fail_after_rows: int = _count("a job FAILS after so many rows, which are exported and billed; 0 never")
+    cancel_outcome: str = _word(
+        "what a job that is being cancelled ends in", "CANCELLED", one_of=CANCEL_OUTCOMES
+    )
+    continuous_export: bool = _switch("incremental_predictions files appear while a job runs")
+    output_shards: int = _count("number of prediction files; 1 is predictions.jsonl", 1, low=1)
+
+    max_input_rows: int = _count("rows one job may have", 200_000, low=1)
+    max_embedding_rows: int = _count("rows one embedding job may have", 1_000_000, low=1)
+    max_input_bytes: int = _count("bytes the input files of one job may have together", 1_000_000_000, low=1)
+    extra_models: str = _word(
+        "comma-separated model ids, or full names, that exist beside the known ones", ""
+    )
+
+    def turned(self, changes: Mapping[str, object]) -> Knobs:
+        """Return these knobs with the changes applied.
+
+        Values may come as text (from a command line). Raise ``ValueError`` naming the knob that does not
+        exist or whose value is out of bounds; then nothing has changed.
+        """
+        table = {item.name: item for item in fields(self)}
+        unknown = sorted(set(changes) - set(table))
+        if unknown:
+            raise ValueError(f"no knob named {', '.join(unknown)}; there are {', '.join(sorted(table))}")
+        values: dict[str, Any] = {
+            name: _value(name, value, type(getattr(Knobs(), name)), table[name].metadata)
+            for name, value in changes.items()
+        }
+        return replace(self, **values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return name → value."""
+        return asdict(self)
+
+
+def _value(name: str, value: object, kind: type, metadata: Mapping[str, Any]) -> object:
+    converted = _converted(name, value, kind)
+    if "low" in metadata and not metadata["low"] <= converted <= metadata["high"]:
+        raise ValueError(f"knob {name}: {value!r} is not between {metadata['low']} and {metadata['high']}")
+    if metadata.get("one_of") and converted not in metadata["one_of"]:
+        raise ValueError(f"knob {name}: {value!r} is not one of {', '.join(metadata['one_of'])}")
+    if name == "row_error_code" and converted not in ROW_ERRORS:
+        raise ValueError(f"knob {name}: {value!r} is not one of {ROW_ERRORS}")
+    if name == "pace":
+        Pace.parse(str(converted))
+    if name == "fault_routes":
+        _check_pattern(name, str(converted))
+    return converted
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"knob {name}: {pattern!r} is not a regular expression: {error}") from None
+
+
+def _converted(name: str, value: object, kind: type) -> Any:
+    if kind is bool and not isinstance(value, bool):
+        words = {
+            "true": True,
+            "1": True,
+            "on": True,
+            "yes": True,
+            "false": False,
+            "0": False,
+            "off": False,
+            "no": False,
+        }
+        if str(value).lower() not in words:
+            raise ValueError(f"knob {name}: {value!r} is neither true nor false")
+        return words[str(value).lower()]
+    if kind is not bool and isinstance(value, bool):
+        raise ValueError(f"knob {name}: {value!r} is not a {kind.__name__}")
+    if kind is str:
+        if not isinstance(value, str):
+            raise ValueError(f"knob {name}: {value!r} is not text")
+        return value
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"knob {name}: {value!r} is not a {kind.__name__}") from None
+    if kind is int and isinstance(value, float) and value != number:
+        raise ValueError(f"knob {name}: {value!r} is not a whole number")
+    return number
+
+
+class KnobBoard:
+    """The knobs as they stand now; read by every thread, turned over the admin endpoint."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        self._lock = threading.Lock()
+        self._knobs = knobs
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def now(self) -> Knobs:
+        """Return the knobs as they stand."""
+        return self._knobs
+
+    def turn(self, changes: Mapping[str, object]) -> Knobs:
+        """Apply the changes, all or none, and tell the listeners."""
+        with self._lock:
+            self._knobs = self._knobs.turned(changes)
+        for listener in self._listeners:
+            listener()
+        return self._knobs
+
+    def take(self, name: str) -> bool:
+        """Use up one of a knob that counts the next so many calls; False when none is left."""
+        with self._lock:
+            left = int(getattr(self._knobs, name))
+            if left <= 0:
+                return False
+            self._knobs = self._knobs.turned({name: left - 1})
+            return True
+
+    def when_turned(self, listener: Callable[[], None]) -> None:
+        """Call the listener after each turn."""
+        self._listeners.append(listener)

@@ -1,0 +1,1 @@
+"""Cloud Storage on plain files: the store itself (`store`) and its JSON API (`api`)."""
