@@ -1,0 +1,135 @@
+"""What the BigQuery client says, in this package's words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob, outcome_of_error, redacted
+from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, ServiceError
+
+if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.api_core.retry import Retry
+    from google.cloud.bigquery import Client
+
+REQUEST_SECONDS = 60.0
+RETRY_SECONDS = 180.0
+
+_TYPES: tuple[tuple[type, str], ...] = (
+    (bool, "BOOL"),
+    (int, "INT64"),
+    (float, "FLOAT64"),
+    (Decimal, "NUMERIC"),
+    (str, "STRING"),
+    (dt.datetime, "TIMESTAMP"),
+    (dt.date, "DATE"),
+)
+_LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+
+
+def retry() -> Retry:
+    """Return how a call is repeated: what BigQuery calls temporary, for three minutes."""
+    from google.cloud.bigquery import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
+
+
+def standard_type(name: str) -> str:
+    """Return the GoogleSQL name of a column type that the REST API may spell the old way."""
+    return _LEGACY.get(name, name)
+
+
+def query_parameters(params: Mapping[str, Any]) -> list[Any]:
+    """Return named query parameters for *params*; a list becomes an ARRAY of what its first element is."""
+    from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+
+    return [
+        ArrayQueryParameter(name, _type(name, value[0]), list(value))
+        if isinstance(value, (list, tuple)) and value
+        else ScalarQueryParameter(name, _type(name, value), value)
+        for name, value in params.items()
+    ]
+
+
+def _type(name: str, value: object) -> str:
+    for python, googlesql in _TYPES:
+        if isinstance(value, python):
+            return googlesql
+    raise ConfigurationError(
+        f"Query parameter {name!r} is of type {type(value).__name__}: give text, a number, a boolean, a date, "
+        "or a non-empty list of one of these. Nothing was sent."
+    )
+
+
+def insert(client: Client, job: WarehouseJob, configuration: Mapping[str, Any]) -> None:
+    """Start *job*; the client raises ``Conflict`` when one of that name exists."""
+    from google.cloud.bigquery import LoadJobConfig, QueryJobConfig
+
+    # The client edits what it is given, but the job is named after what we were given.
+    final = json.loads(json.dumps(configuration))
+    place = {"job_id": job.job_id, "project": job.project, "location": job.location}
+    calls = {"retry": retry(), "timeout": REQUEST_SECONDS}
+    if "query" in final:
+        asked = QueryJobConfig.from_api_repr(final)
+        client.query(final["query"]["query"], job_config=asked, job_retry=None, **place, **calls)
+    elif "load" in final:
+        load, table = final["load"], final["load"]["destinationTable"]
+        target = f"{table['projectId']}.{table['datasetId']}.{table['tableId']}"
+        wanted = LoadJobConfig.from_api_repr(final)
+        client.load_table_from_uri(load["sourceUris"], target, job_config=wanted, **place, **calls)
+    else:
+        raise ConfigurationError(
+            f"A BigQuery job is a query or a load, not {sorted(final)}. Nothing was sent."
+        )
+
+
+def outcome_of(job: Any) -> JobOutcome:
+    """Return what a client's job object says of itself."""
+    if error := job.error_result:
+        return outcome_of_error(error.get("reason"), str(error.get("message", "")))
+    rows = getattr(job, "output_rows", None)
+    rows = getattr(job, "num_dml_affected_rows", None) if rows is None else rows
+    return JobOutcome(done=job.state == "DONE", rows=None if rows is None else int(rows))
+
+
+@contextmanager
+def translated(failure: type[GeminiBatchError], doing: str) -> Iterator[None]:
+    """Turn the client's errors into ours: *failure* for a clear refusal, :class:`ServiceError` for the rest.
+
+    The original error is not chained where its text may quote a statement or a row.
+    """
+    import requests
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except GoogleAPICallError as error:
+        raise _of_answer(error, failure, doing) from None
+    except RetryError as error:
+        if isinstance(error.cause, GoogleAPICallError):
+            raise _of_answer(error.cause, failure, doing) from None
+        raise _unreachable(error.cause or error, doing) from None
+    except (GoogleAuthError, requests.RequestException, ConnectionError) as error:
+        raise _unreachable(error, doing) from None
+
+
+def _of_answer(error: GoogleAPICallError, failure: type[GeminiBatchError], doing: str) -> GeminiBatchError:
+    status = int(error.code) if error.code is not None else None
+    first = error.errors[0] if error.errors and isinstance(error.errors[0], Mapping) else {}
+    reason = first.get("reason") or type(error).__name__
+    text = f"BigQuery refused {doing}: {status} {reason}: {redacted(error.message or '')}"
+    if status is None or status == 429 or status >= 500 or outcome_of_error(reason, "").transient:
+        return ServiceError(f"{text}. A retry goes on from here.", http_status=status)
+    return failure(text)
+
+
+def _unreachable(error: Exception, doing: str) -> ServiceError:
+    return ServiceError(
+        f"BigQuery could not be reached while {doing}: {type(error).__name__}. A retry goes on from here."
+    )

@@ -1,0 +1,243 @@
+"""Vertex AI batch prediction jobs for Gemini: create, get, list, cancel, delete, from a worker or an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+
+from airflow_batch_gemini.batch.endpoints import vertex_host
+from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.job_body import job_body
+from airflow_batch_gemini.batch.names import JobName
+from airflow_batch_gemini.batch.names import location as checked_location
+from airflow_batch_gemini.batch.names import project_id as checked_project
+from airflow_batch_gemini.exceptions import ServiceError
+from airflow_batch_gemini.hooks._endpoint import checked_override
+from airflow_batch_gemini.hooks._sharing import lend
+from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
+
+if TYPE_CHECKING:
+    from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
+
+CancelAnswer = Literal["asked", "ended", "gone"]
+"""What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
+
+_PAGE = 100
+
+
+class GeminiBatchHook(GoogleBaseHook):
+    """Vertex AI's job service over REST, by an Airflow connection of type ``google_cloud_platform``.
+
+    With ``VERTEX_AI_EMULATOR_HOST`` it talks to a local stand-in, and then only with credentials that no Google
+    service would honour. Methods with an ``a`` in front are for event loops; :meth:`shared` gives the hook for those.
+
+    :param gcp_conn_id: the connection.
+    :param impersonation_chain: service account to impersonate, or a chain of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        self._clients: dict[str, JobServiceClient] = {}
+        self._async_clients: dict[str, JobServiceAsyncClient] = {}
+        self._opening: asyncio.Lock | None = None
+
+    def create(
+        self,
+        *,
+        project_id: str,
+        location: str,
+        display_name: str,
+        model: str,
+        source_uri: str,
+        destination_uri: str,
+        labels: Mapping[str, str],
+    ) -> Job:
+        """Create a job by exactly one POST: no client repeats it, whatever comes back.
+
+        Only a 401, an expired token that Vertex AI did not let in, is sent again with a fresh one.
+
+        :param source_uri: ``gs://…`` (JSONL) or ``bq://project.dataset.table``; so is *destination_uri*.
+        :raises SubmitRefusedError: Vertex AI refused (4xx): nothing was created.
+        :raises ServiceError: 429, or no token could be had: nothing was created.
+        :raises PaymentUnknownError: anything else: the job may exist.
+        """
+        body = job_body(
+            display_name=display_name,
+            model=model,
+            source_uri=source_uri,
+            destination_uri=destination_uri,
+            labels=labels,
+        )
+        request = {"parent": _parent(project_id, location), "batch_prediction_job": to_proto(body)}
+        client = self.client(location)
+        with one_payment(display_name):
+            job = to_job(
+                client.create_batch_prediction_job(request=request, retry=None, timeout=REQUEST_SECONDS)
+            )
+            JobName.parse(job.name)  # an answer without a name is no answer
+        return job
+
+    def get(self, job_name: str) -> Job:
+        """Look at a job; 403 and 404 raise :class:`JobLostError`."""
+        name = JobName.parse(job_name)
+        with translated(f"Looking at {name}", job_name=str(name)):
+            return to_job(self.client(name.location).get_batch_prediction_job(name=str(name), **_reading()))
+
+    def list(self, *, project_id: str, location: str, filter: str = "") -> tuple[Job, ...]:  # noqa: A002  # Google's word
+        """Return all jobs that *filter* lets through, of every page."""
+        request = {"parent": _parent(project_id, location), "filter": filter, "page_size": _PAGE}
+        with translated(f"Listing the jobs of {request['parent']}"):
+            pages = self.client(location).list_batch_prediction_jobs(request=request, **_reading())
+            return tuple(to_job(job) for job in pages)
+
+    def cancel(self, job_name: str) -> CancelAnswer:
+        """Ask Vertex AI to cancel a job. It may still end otherwise; answered rows are kept and paid for."""
+        name = JobName.parse(job_name)
+        try:
+            with translated(f"Cancelling {name}"):
+                self.client(name.location).cancel_batch_prediction_job(name=str(name), **_reading())
+        except ServiceError as error:
+            return _cancel_answer(error)
+        return "asked"
+
+    def delete(self, job_name: str) -> None:
+        """Delete an ended job from Vertex AI; what it answered stays at its destination."""
+        name = JobName.parse(job_name)
+        with translated(f"Deleting {name}", job_name=str(name)):
+            self.client(name.location).delete_batch_prediction_job(
+                name=str(name), retry=None, timeout=REQUEST_SECONDS
+            )
+
+    def client(self, location: str) -> JobServiceClient:
+        """Return the client that talks to *location*'s host."""
+        if location not in self._clients:
+            from google.cloud.aiplatform_v1 import JobServiceClient
+
+            options = {"api_endpoint": self._endpoint(location)}
+            with translated("Reading the connection's credentials"):
+                credentials = self.get_credentials()
+            self._clients[location] = JobServiceClient(
+                credentials=credentials, transport="rest", client_options=options
+            )
+        return self._clients[location]
+
+    def close(self) -> None:
+        """Close the connections that the synchronous methods opened; the next call opens new ones."""
+        while self._clients:
+            self._clients.popitem()[1].transport.close()
+
+    @classmethod
+    def shared(
+        cls, *, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None
+    ) -> AbstractAsyncContextManager[Self]:
+        """Lend the one hook that everybody on this event loop shares for a connection.
+
+        Its HTTP session is opened by the first and closed by the last who borrows it, so a changed connection is
+        read anew once nobody waits any more.
+        """
+        chain = tuple(impersonation_chain) if isinstance(impersonation_chain, list) else impersonation_chain
+        opened = partial(cls, gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        return lend((cls, gcp_conn_id, chain), opened)
+
+    async def aget(self, job_name: str) -> Job:
+        """Look at a job once; 403 and 404 raise :class:`JobLostError`."""
+        name = JobName.parse(job_name)
+        with translated(f"Looking at {name}", job_name=str(name)):
+            client = await self.aclient(name.location)
+            answer = await client.get_batch_prediction_job(
+                name=str(name), retry=None, timeout=REQUEST_SECONDS
+            )
+            return to_job(answer)
+
+    async def alist(self, *, project_id: str, location: str, filter: str = "") -> tuple[Job, ...]:  # noqa: A002  # Google's word
+        """Return all jobs that *filter* lets through, of every page."""
+        request = {"parent": _parent(project_id, location), "filter": filter, "page_size": _PAGE}
+        with translated(f"Listing the jobs of {request['parent']}"):
+            client = await self.aclient(location)
+            pages = await client.list_batch_prediction_jobs(
+                request=request, retry=None, timeout=REQUEST_SECONDS
+            )
+            return tuple([to_job(job) async for job in pages])
+
+    async def acancel(self, job_name: str) -> CancelAnswer:
+        """Ask Vertex AI to cancel a job, as :meth:`cancel` does."""
+        name = JobName.parse(job_name)
+        try:
+            with translated(f"Cancelling {name}"):
+                client = await self.aclient(name.location)
+                await client.cancel_batch_prediction_job(name=str(name), retry=None, timeout=REQUEST_SECONDS)
+        except ServiceError as error:
+            return _cancel_answer(error)
+        return "asked"
+
+    async def aclient(self, location: str) -> JobServiceAsyncClient:
+        """Return the asynchronous client that talks to *location*'s host."""
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if location not in self._async_clients:
+                endpoint, credentials = await asyncio.to_thread(self._async_parts, location)
+                self._async_clients[location] = _async_client(endpoint, credentials)
+        return self._async_clients[location]
+
+    async def aclose(self) -> None:
+        """Close the HTTP sessions that the asynchronous methods opened."""
+        while self._async_clients:
+            await self._async_clients.popitem()[1].transport.close()
+
+    def _async_parts(self, location: str) -> tuple[str, Any]:
+        """Do what blocks: import the client, and read the credentials."""
+        from google.cloud import aiplatform_v1  # noqa: F401  # takes seconds: not on the loop
+
+        return self._endpoint(location), self.get_credentials()
+
+    def _endpoint(self, location: str) -> str:
+        host = vertex_host(checked_location(location))
+        return checked_override(self, "VERTEX_AI_EMULATOR_HOST") or f"https://{host}"
+
+
+def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
+    from google.cloud.aiplatform_v1 import JobServiceAsyncClient
+
+    from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
+
+    return JobServiceAsyncClient(
+        credentials=ThreadedCredentials(credentials),
+        transport="rest_asyncio",
+        client_options={"api_endpoint": endpoint},
+    )
+
+
+def _parent(project: str, location: str) -> str:
+    return f"projects/{checked_project(project)}/locations/{checked_location(location)}"
+
+
+def _reading() -> dict[str, Any]:
+    """Return how a request that may be repeated is repeated."""
+    from google.api_core.exceptions import GatewayTimeout
+    from google.api_core.retry import Retry, if_exception_type, if_transient_error
+    from requests.exceptions import Timeout
+
+    slow = if_exception_type(GatewayTimeout, Timeout)
+    again = Retry(
+        predicate=lambda error: if_transient_error(error) or slow(error), initial=0.3, maximum=8, timeout=45
+    )
+    return {"retry": again, "timeout": REQUEST_SECONDS}
+
+
+def _cancel_answer(error: ServiceError) -> CancelAnswer:
+    """400 is FAILED_PRECONDITION: the job has ended. 404: it was deleted. Anything else is an error."""
+    if error.http_status == 400:
+        return "ended"
+    if error.http_status == 404:
+        return "gone"
+    raise error

@@ -1,0 +1,219 @@
+"""Cloud Storage: the objects of a batch, read whole or streamed, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+
+from airflow_batch_gemini.batch.globs import fixed_prefix, glob_pattern
+from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.exceptions import ServiceError
+from airflow_batch_gemini.hooks._endpoint import checked_override
+from airflow_batch_gemini.hooks._storage import (
+    CHUNK_BYTES,
+    REQUEST_SECONDS,
+    ObjectInfo,
+    ObjectWriter,
+    PreconditionLost,
+    StoredObject,
+    info_of,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud.storage import Blob, Client
+
+__all__ = ["ObjectInfo", "ObjectWriter", "PreconditionLost", "StoredObject", "WorkspaceHook"]
+
+READ_TRIES = 5
+_Infos = list[ObjectInfo]  # spelled here, because a method of the hook is called `list`
+
+
+class WorkspaceHook(GoogleBaseHook):
+    """Cloud Storage by an Airflow connection of type ``google_cloud_platform``.
+
+    With ``STORAGE_EMULATOR_HOST`` it talks to a local stand-in, and then only with credentials that no Google
+    service would honour.
+
+    :param gcp_conn_id: the connection.
+    :param impersonation_chain: service account to impersonate, or a chain of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        self._storage: Client | None = None
+
+    def get_credentials_and_project_id(self) -> tuple[Credentials, str | None]:
+        """Load the connection's credentials, after a look at where they would be sent."""
+        checked_override(self, "STORAGE_EMULATOR_HOST")
+        credentials, project = super().get_credentials_and_project_id()
+        return credentials, project
+
+    def client(self) -> Client:
+        """Return the storage client."""
+        from google.cloud.storage import Client
+
+        if self._storage is None:
+            credentials, project = self.get_credentials_and_project_id()
+            self._storage = Client(project=project, credentials=credentials)
+        return self._storage
+
+    def close(self) -> None:
+        """Close every connection; the next call opens new ones."""
+        if self._storage is not None:
+            self._storage.close()
+            self._storage = None
+
+    def read(self, uri: GcsUri) -> StoredObject | None:
+        """Return the object with exactly the generation its bytes are of; ``None`` only when there is none."""
+        from google.api_core.exceptions import NotFound
+
+        for _ in range(READ_TRIES):
+            if (info := self.stat(uri)) is None:
+                return None
+            with translated(f"reading {uri}"):
+                try:
+                    blob = self._blob(uri, generation=info.generation)
+                    return StoredObject(data=blob.download_as_bytes(timeout=REQUEST_SECONDS), info=info)
+                except NotFound:
+                    continue  # replaced between the two calls: look again
+        raise ServiceError(f"{uri} changed {READ_TRIES} times while it was read. A retry helps.")
+
+    def stat(self, uri: GcsUri) -> ObjectInfo | None:
+        """Return what the object is; ``None`` only when Cloud Storage says that there is none."""
+        with translated(f"looking at {uri}"):
+            blob = self.client().bucket(uri.bucket).get_blob(uri.name, timeout=REQUEST_SECONDS)
+        return None if blob is None else info_of(blob)
+
+    def write(self, uri: GcsUri, data: bytes, *, if_generation: int | None = None) -> ObjectInfo:
+        """Write the object in one piece.
+
+        :param if_generation: the generation to replace; 0 when the object must not exist yet.
+        :raises PreconditionLost: when the object is in another generation.
+        """
+        with translated(f"writing {uri}"):
+            blob = self._blob(uri)
+            blob.upload_from_string(
+                data,
+                content_type=_content_type(uri),
+                if_generation_match=if_generation,
+                timeout=REQUEST_SECONDS,
+                checksum="crc32c",
+            )
+            return info_of(blob)
+
+    @contextmanager
+    def writer(self, uri: GcsUri, *, if_generation: int | None = None) -> Iterator[ObjectWriter]:
+        """Stream an object: it appears when the block ends, and never when the block raises.
+
+        Memory is that of one chunk. The checksum is compared with what Cloud Storage has before ``info`` is set.
+        """
+        with translated(f"writing {uri}"):
+            upload = self._blob(uri).open(
+                "wb",
+                chunk_size=CHUNK_BYTES,
+                content_type=_content_type(uri),
+                ignore_flush=True,
+                if_generation_match=if_generation,
+                timeout=REQUEST_SECONDS,
+            )
+            out = ObjectWriter(upload.write)
+            try:
+                yield out
+                out.flush()
+                upload.close()
+            except BaseException:
+                self._abort(upload, uri)
+                raise
+        info = self.stat(uri)
+        if info is None or (info.size, info.crc32c) != (out.size, out.crc32c):
+            raise ServiceError(
+                f"{uri} was changed by somebody else right after it was written. A retry helps."
+            )
+        out.info = info
+
+    def _abort(self, upload: Any, uri: GcsUri) -> None:
+        # Closing an upload finishes it, and the garbage collector closes what is left open, whenever it likes.
+        upload.close = _nothing
+        try:
+            upload.terminate()
+        except Exception as error:  # noqa: BLE001  # the first error is the one to tell; the upload dies by itself
+            self.log.info("The unfinished upload of %s is left to expire (%s).", uri, type(error).__name__)
+
+    @contextmanager
+    def reader(self, uri: GcsUri, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[BinaryIO]:
+        """Open one generation of the object as a seekable stream that fetches at least *chunk_bytes* at a time.
+
+        :raises ServiceError: in the block too, with ``http_status`` 404 when it is gone or was replaced meanwhile.
+        """
+        info = self.stat(uri)
+        if info is None:
+            raise ServiceError(f"{uri} does not exist.", http_status=404)
+        with translated(f"reading {uri}"):
+            blob = self._blob(uri, generation=info.generation)
+            with blob.open("rb", chunk_size=chunk_bytes, timeout=REQUEST_SECONDS) as stream:
+                yield stream
+
+    def copy(self, source: GcsUri, target: GcsUri) -> ObjectInfo:
+        """Copy on the server: not a byte passes here."""
+        with translated(f"copying {source} to {target}"):
+            blob = self._blob(target)
+            token, _, _ = blob.rewrite(self._blob(source), timeout=REQUEST_SECONDS)
+            while token is not None:
+                token, _, _ = blob.rewrite(self._blob(source), token=token, timeout=REQUEST_SECONDS)
+            return info_of(blob)
+
+    def delete(self, uri: GcsUri, *, if_generation: int | None = None) -> bool:
+        """Delete the object; ``False`` when there was none, or when only another generation of it."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            with translated(f"deleting {uri}"):
+                try:
+                    self._blob(uri).delete(if_generation_match=if_generation, timeout=REQUEST_SECONDS)
+                except NotFound:
+                    return False
+        except PreconditionLost:
+            return False
+        return True
+
+    def list(self, folder: GcsUri) -> _Infos:
+        """Return every object below *folder*, by name."""
+        return self._listed(folder.bucket, f"{folder.name}/" if folder.name else "")
+
+    def glob(self, pattern: GcsUri) -> _Infos:
+        """Return the objects that *pattern* means, by name: ``*`` and ``?`` within a segment, ``**`` across them."""
+        wanted = glob_pattern(pattern.name)
+        found = self._listed(pattern.bucket, fixed_prefix(pattern.name))
+        return [info for info in found if wanted.fullmatch(GcsUri.parse(info.uri).name)]
+
+    def bucket_location(self, bucket: str) -> str:
+        """Return where *bucket* lies, as Cloud Storage spells it: ``US-CENTRAL1``, ``US``."""
+        with translated(f"looking at bucket {bucket}"):
+            return str(self.client().get_bucket(bucket, timeout=REQUEST_SECONDS).location)
+
+    def _listed(self, bucket: str, prefix: str) -> _Infos:
+        with translated(f"listing gs://{bucket}/{prefix}"):
+            blobs = self.client().list_blobs(bucket, prefix=prefix or None, timeout=REQUEST_SECONDS)
+            # A name that ends in a slash is a console's idea of a folder, not an object of ours.
+            return [info_of(blob) for blob in blobs if not blob.name.endswith("/")]
+
+    def _blob(self, uri: GcsUri, *, generation: int | None = None) -> Blob:
+        return self.client().bucket(uri.bucket).blob(uri.name, generation=generation)
+
+
+def _content_type(uri: GcsUri) -> str:
+    return "application/json" if uri.name.endswith(".json") else "application/octet-stream"
+
+
+def _nothing() -> None:
+    """Do nothing."""

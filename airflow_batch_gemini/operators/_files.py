@@ -1,0 +1,158 @@
+"""The request files of a batch: written whole one after the other, or taken away again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
+
+from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
+from airflow_batch_gemini.batch.manifest import Part, Workspace
+from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.parts import Limits, Slice, slices
+from airflow_batch_gemini.batch.render import Renderer, key_of
+from airflow_batch_gemini.batch.rows import Places, RowBatch
+from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError
+
+if TYPE_CHECKING:
+    from io import RawIOBase
+    from types import TracebackType
+
+    from airflow.sdk.types import Logger
+
+    from airflow_batch_gemini.hooks.workspace import ObjectInfo, ObjectWriter, WorkspaceHook
+
+PROGRESS_SECONDS = 10.0
+_LINE_BUFFER_BYTES = 1 << 20
+
+
+class RequestFiles:
+    """Renders rows, opens a file for each part, and knows what it wrote.
+
+    Leaving the ``with`` block by an error deletes every file it wrote, in exactly the generation it wrote.
+    """
+
+    def __init__(self, hook: WorkspaceHook, workspace: Workspace, log: Logger) -> None:
+        self._hook = hook
+        self._workspace = workspace
+        self._log = log
+        self._keys = KeyMemory()
+        self._places = Places()
+        self._open = ExitStack()
+        self._writer: ObjectWriter | None = None
+        self._rows: list[int] = []
+        self._written: list[ObjectInfo] = []
+        self._size = 0
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            return
+        try:
+            self._open.__exit__(kind, error, traceback)
+        finally:
+            self._take_away()
+
+    def write(self, batches: Iterable[RowBatch], *, renderer: Renderer, limits: Limits) -> tuple[Part, ...]:
+        """Write a request for every row and return the parts, none for no rows.
+
+        :raises RowError: for the first row that is wrong, or a key that is used twice.
+        """
+        for piece in slices(self._rendered(batches, renderer), limits):
+            self._add(piece)
+        self._finish_part()
+        self._refuse_duplicates()
+        self._tell("in all")
+        return tuple(
+            Part(index=index, uri=info.uri, rows=rows, size=info.size, checksum=info.crc32c)
+            for index, (rows, info) in enumerate(zip(self._rows, self._written, strict=True))
+        )
+
+    def verify(self) -> None:
+        """Make sure that every file is still the one that was written here.
+
+        :raises OwnershipLostError: when another attempt of the task writes the same batch.
+        """
+        for info in self._written:
+            found = self._hook.stat(GcsUri.parse(info.uri))
+            if found is None or found.generation != info.generation:
+                raise OwnershipLostError(
+                    f"{info.uri} was replaced while it was prepared: another attempt of this task is at work. Nothing "
+                    "was sent; that attempt goes on."
+                )
+
+    def _rendered(self, batches: Iterable[RowBatch], renderer: Renderer) -> Iterator[Sequence[bytes]]:
+        for batch in batches:
+            keys = renderer.keys(batch)
+            self._keys.add(keys)
+            self._places.add(batch)
+            yield renderer.lines(batch, keys)
+
+    def _add(self, piece: Slice) -> None:
+        if piece.opens or self._writer is None:
+            self._finish_part()
+            self._writer = self._open.enter_context(
+                self._hook.writer(self._workspace.requests(len(self._rows)))
+            )
+            self._rows.append(0)
+        self._writer.writelines(piece.lines)
+        self._rows[-1] += len(piece.lines)
+        self._size += sum(map(len, piece.lines))
+        if time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self._tell("so far")
+
+    def _finish_part(self) -> None:
+        self._open.close()
+        if self._writer is not None and self._writer.info is not None:
+            self._written.append(self._writer.info)
+        self._writer = None
+
+    def _refuse_duplicates(self) -> None:
+        """Hashes tell whether a key may be used twice; what was written tells whether one is."""
+        suspects = self._keys.suspects()
+        twice = first_duplicate(self._keys_written(), suspects) if suspects else None
+        if twice is not None:
+            first, second = self._places.of(twice.first), self._places.of(twice.second)
+            lint.refuse_row("GB122", row=second, key=twice.key, detail=f"first by {first}")
+
+    def _keys_written(self) -> Iterator[str]:
+        for info in self._written:
+            with self._hook.reader(GcsUri.parse(info.uri)) as stream, _by_line(stream) as lines:
+                yield from map(key_of, lines)
+
+    def _tell(self, when: str) -> None:
+        self._told = time.monotonic()
+        mb, seconds = self._size / 1e6, max(self._told - self._began, 1e-3)
+        self._log.info(
+            "%s requests, %.1f MB, %.1f MB/s, %d part(s) %s.",
+            f"{sum(self._rows):,}",
+            mb,
+            mb / seconds,
+            len(self._rows),
+            when,
+        )
+
+    def _take_away(self) -> None:
+        for info in self._written:
+            try:
+                self._hook.delete(GcsUri.parse(info.uri), if_generation=info.generation)
+            except GeminiBatchError as error:
+                self._log.warning("%s is left behind without a manifest: %s", info.uri, error)
+
+
+@contextmanager
+def _by_line(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Left to itself, the storage client's stream reads a line byte by byte."""
+    with BufferedReader(cast("RawIOBase", stream), _LINE_BUFFER_BYTES) as lines:
+        yield cast("BinaryIO", lines)

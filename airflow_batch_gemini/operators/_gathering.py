@@ -1,0 +1,164 @@
+"""What a load asks Cloud Storage, Vertex AI and BigQuery before its first job, and what it writes after its last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from airflow_batch_gemini.batch.landing import Column, TableInfo
+from airflow_batch_gemini.batch.ledger import Ledger
+from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
+from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest, Workspace
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.report import Report
+from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
+from airflow_batch_gemini.sql.plan import LoadPlan, OutputFile, PartPlan, plan_part
+from airflow_batch_gemini.sql.results import ERRORS, RESULTS, clashes
+
+if TYPE_CHECKING:
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
+
+
+def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook) -> LoadPlan:
+    """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
+    ref = BatchRef.from_dict(operator.batch)
+    project = operator.project_id or warehouse.project_id or None
+    results = TableName.parse(operator.results_table, default_project=project)
+    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
+    dataset = results.dataset_name
+    if operator.landing_dataset:
+        dataset = DatasetName.parse(operator.landing_dataset, default_project=project)
+    with closing(_workspace(operator)) as workspace:
+        manifest = _manifest(workspace, ref)
+        tables = BatchTables(dataset, manifest.batch_id)
+        jobs = _part_jobs(operator, workspace, manifest)
+        location = _one_location(
+            operator, warehouse, [results.dataset_name, errors.dataset_name, dataset], jobs
+        )
+        for table, columns in ((results, RESULTS), (errors, ERRORS)):
+            _check_columns(table, columns, warehouse.table_info(table))
+        return LoadPlan(
+            manifest=manifest,
+            project=project or results.project,
+            location=location,
+            parts=tuple(_part_plan(workspace, warehouse, tables, job) for job in jobs),
+            jobs=tuple(job.job for job in jobs),
+            landing=tables,
+            results=results,
+            errors=errors,
+        )
+
+
+def keep_report(operator: GeminiBatchLoadOperator, plan: LoadPlan, report: Report) -> None:
+    """Write ``report.json``; then say in every ledger that its job's answers are in BigQuery."""
+    places = Workspace(GcsUri.parse(plan.manifest.workspace))
+    with closing(_workspace(operator)) as workspace:
+        workspace.write(places.report, report.to_json())
+        for part, job in zip(plan.manifest.parts, plan.jobs, strict=True):
+            if not _mark_loaded(workspace, places.ledger(part.index), job.name):
+                operator.log.info(
+                    "The ledger of part %d moved on meanwhile; it is left as it is.", part.index
+                )
+
+
+def _mark_loaded(workspace: WorkspaceHook, uri: GcsUri, job_name: str) -> bool:
+    """Move the ledger to LOADED if it still stands for *job_name*; whoever changed it meanwhile knows better."""
+    from airflow_batch_gemini.hooks.workspace import PreconditionLost
+
+    stored = workspace.read(uri)
+    ledger = None if stored is None else Ledger.from_json(stored.data)
+    if stored is None or ledger is None or ledger.job_name != job_name:
+        return False
+    if ledger.state == "SUBMITTED":
+        try:
+            workspace.write(uri, ledger.loaded().to_json(), if_generation=stored.info.generation)
+        except PreconditionLost:
+            return False
+    return True
+
+
+def _check_columns(table: TableName, columns: Sequence[Column], found: TableInfo | None) -> None:
+    if found is not None and (wrong := clashes(columns, found.columns)):
+        raise ConfigurationError(
+            f"Table {table} exists and cannot take the rows: {'; '.join(wrong)}. Nothing was loaded; name another "
+            "table, or mend this one."
+        )
+
+
+def _workspace(operator: GeminiBatchLoadOperator) -> WorkspaceHook:
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+
+    return WorkspaceHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
+
+
+def _manifest(workspace: WorkspaceHook, ref: BatchRef) -> Manifest:
+    stored = workspace.read(Workspace(ref.folder).manifest)
+    if stored is None:
+        raise SourceError(
+            f"There is no manifest.json in {ref.workspace}: prepare did not finish. Run it again."
+        )
+    manifest = Manifest.from_json(stored.data)
+    if manifest.batch_id != ref.batch_id:
+        raise SourceError(
+            f"{ref.workspace} holds batch {manifest.batch_id}, not {ref.batch_id}. Nothing was loaded."
+        )
+    return manifest
+
+
+def _part_jobs(
+    operator: GeminiBatchLoadOperator, workspace: WorkspaceHook, manifest: Manifest
+) -> list[PartJob]:
+    from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+
+    vertex = GeminiBatchHook(
+        gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain
+    )
+    places = Workspace(GcsUri.parse(manifest.workspace))
+    jobs = []
+    with closing(vertex):
+        for part in manifest.parts:
+            stored = workspace.read(places.ledger(part.index))
+            found = None if stored is None else Ledger.from_json(stored.data)
+            ledger = paid_ledger(manifest, part.index, found)
+            jobs.append(part_job(part, ledger, vertex.get(str(ledger.job_name))))
+    return jobs
+
+
+def _one_location(
+    operator: GeminiBatchLoadOperator,
+    warehouse: WarehouseHook,
+    datasets: list[DatasetName],
+    jobs: list[PartJob],
+) -> str:
+    """Return where everything lies: one BigQuery job cannot read and write in two places."""
+    uris = [uri for job in jobs for uri in (job.part.uri, job.output_uri or "") if uri.startswith("bq://")]
+    named = dict.fromkeys([*datasets, *(TableName.parse(uri).dataset_name for uri in uris)])
+    places = {dataset: warehouse.dataset_location(dataset) for dataset in named}
+    location = operator.location or places[datasets[0]]
+    elsewhere = [
+        f"{dataset} in {place}"
+        for dataset, place in places.items()
+        if place.casefold() != location.casefold()
+    ]
+    if elsewhere:
+        raise ConfigurationError(
+            f"BigQuery works in one location, here {location} (that of {datasets[0]} unless location= says otherwise), "
+            f"but {', '.join(elsewhere)}. Nothing was loaded; use datasets in one location."
+        )
+    return places[datasets[0]]
+
+
+def _part_plan(
+    workspace: WorkspaceHook, warehouse: WarehouseHook, tables: BatchTables, job: PartJob
+) -> PartPlan:
+    if job.output_uri is None:
+        return plan_part(job, tables)
+    if job.output_uri.startswith("bq://"):
+        return plan_part(job, tables, predictions=warehouse.table_info(TableName.parse(job.output_uri)))
+    below = workspace.list(GcsUri.parse(job.output_uri))
+    return plan_part(
+        job, tables, files=[OutputFile(GcsUri.parse(file.uri), file.generation) for file in below]
+    )

@@ -1,0 +1,84 @@
+"""The input one job reads: a copy of the part's requests, made and deleted on the server side.
+
+Deleting it fences the job off: one that has not started yet fails at import and bills nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Workspace
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.exceptions import ServiceError, SourceError
+
+if TYPE_CHECKING:
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+
+_STATEMENT_SECONDS = 600.0
+
+
+class JobInputs:
+    """Copies of one part's requests, on Cloud Storage or in BigQuery as the manifest says."""
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        part: int,
+        workspace: WorkspaceHook,
+        gcp_conn_id: str,
+        impersonation_chain: str | Sequence[str] | None,
+    ) -> None:
+        self._manifest = manifest
+        self._part = manifest.parts[part]
+        self._workspace = workspace
+        self._connection = (gcp_conn_id, impersonation_chain)
+
+    def copy(self, epoch: int, nonce: str) -> str:
+        """Copy the requests for the job of this *epoch*; the *nonce* keeps any two copies apart."""
+        if self._part.uri.startswith("bq://"):
+            return self._clone(TableName.parse(self._part.uri), epoch, nonce)
+        folder = Workspace(GcsUri.parse(self._manifest.workspace))
+        target = folder.job_input(self._part.index, epoch, nonce)
+        copied = self._workspace.copy(GcsUri.parse(self._part.uri), target)
+        if copied.crc32c != self._part.checksum:
+            self._workspace.delete(target)
+            raise SourceError(
+                f"{self._part.uri} is not what was prepared: its checksum is {copied.crc32c}, the manifest says "
+                f"{self._part.checksum}. Nothing was submitted; clear the prepare task."
+            )
+        return str(target)
+
+    def delete(self, uri: str) -> None:
+        """Delete a copy; one that is not there is as good."""
+        from airflow_batch_gemini.sql.clone import drop_table
+
+        if uri.startswith("bq://"):
+            table = TableName.parse(uri)
+            self._run(drop_table(table), table.dataset_name, "drop")
+        else:
+            self._workspace.delete(GcsUri.parse(uri))
+
+    def _clone(self, source: TableName, epoch: int, nonce: str) -> str:
+        from airflow_batch_gemini.sql.clone import clone_table
+
+        plain = BatchTables(source.dataset_name, self._manifest.batch_id).job_input(self._part.index, epoch)
+        target = source.dataset_name.table(f"{plain.table}_{nonce}")
+        self._run(clone_table(source, target), target.dataset_name, "clone")
+        return target.uri
+
+    def _run(self, statement: str, dataset: DatasetName, purpose: str) -> None:
+        """Run *statement* once; no two copies share a name, so neither do their jobs."""
+        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+        conn_id, chain = self._connection
+        warehouse = WarehouseHook(gcp_conn_id=conn_id, impersonation_chain=chain)
+        job = warehouse.ensure_job(
+            configuration={"query": {"query": statement, "useLegacySql": False}},
+            project=self._manifest.project_id,
+            location=warehouse.dataset_location(dataset),
+            purpose=purpose,
+            failure=ServiceError,
+        )
+        warehouse.wait(job, timeout=_STATEMENT_SECONDS, failure=ServiceError)

@@ -1,0 +1,161 @@
+"""The request tables of a batch: made, checked and cut by BigQuery, or dropped again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.manifest import BatchTables, Part
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.parts import Limits
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
+from airflow_batch_gemini.batch.template import check_columns
+from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
+from airflow_batch_gemini.sql import prepare as statements
+from airflow_batch_gemini.sql.clone import drop_table
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from airflow.sdk.types import Logger
+
+    from airflow_batch_gemini.batch.landing import Column
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+_MAX_STATEMENT_SECONDS = 6 * 3600.0
+
+
+class RequestTables:
+    """Runs the statements of one preparation; leaving the ``with`` block by an error drops every table it made.
+
+    :param location: where the dataset lies.
+    :param salt: of this attempt alone, so that a repeated preparation reads its source again.
+    """
+
+    def __init__(
+        self, hook: WarehouseHook, tables: BatchTables, *, project: str, location: str, salt: str, log: Logger
+    ) -> None:
+        self._hook = hook
+        self._tables = tables
+        self._project = project
+        self._location = location
+        self._salt = salt
+        self._log = log
+        self._made: list[TableName] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for table in self._made if kind is not None else []:
+            try:
+                self._run(drop_table(table))
+            except GeminiBatchError as failed:
+                self._log.warning("%s is left behind without a manifest: %s", table, failed)
+
+    def make(
+        self, sql: str, *, template: GeminiTemplate, key_column: str, limits: Limits
+    ) -> tuple[Part, ...]:
+        """Make the requests of every row of *sql*, check them, and return the parts."""
+        whole = self._tables.requests(0)
+        columns = self._columns(sql, whole)
+        check_columns(
+            template.segments,
+            key_column=key_column,
+            available=[column.name for column in columns],
+            source="the query",
+        )
+        self._make(
+            whole,
+            statements.create_requests(
+                sql, table=whole, template=template, key_column=key_column, columns=columns
+            ),
+        )
+        largest = self._check(whole, template, limits)
+        return tuple(self._part(index) for index in self._cut(whole, limits, largest))
+
+    def _columns(self, sql: str, table: TableName) -> tuple[Column, ...]:
+        self._make(table, statements.create_probe(sql, table=table))
+        info = self._hook.table_info(table)
+        if info is None:
+            raise ServiceError(f"{table} was made and is gone. Nothing was sent; a retry makes it anew.")
+        return info.columns
+
+    def _check(self, table: TableName, template: GeminiTemplate, limits: Limits) -> int:
+        """Refuse a table with a bad row; return the size of its largest request."""
+        most = min(lint.MAX_LINE_BYTES, limits.size)
+        [found] = self._rows(statements.totals(table, max_line_bytes=most))
+        if not found["row_count"]:
+            raise SourceError("The query has no rows. Nothing was sent.")
+        if missing := found["null_keys"] + found["empty_keys"]:
+            lint.refuse_row("GB121", row="the query", detail=f"{missing:,} rows")
+        for column, rule in (("long_key", "GB123"), ("control_key", "GB124"), ("large_key", "GB108")):
+            if found[column] is not None:
+                lint.refuse_row(rule, row="the query", key=_without_prefix(found[column]))
+        for twice in self._rows(statements.duplicate_key(table)):
+            lint.refuse_row(
+                "GB122",
+                row="the query",
+                key=_without_prefix(twice["key"]),
+                detail=f"{twice['row_count']:,} rows have it",
+            )
+        for bad in self._rows(statements.bad_media(table)) if template.media else ():
+            lint.refuse_row(bad["rule_id"], row="the query", key=_without_prefix(bad["key"]))
+        if found["row_count"] <= limits.rows and found["total_size"] <= limits.size:
+            return 0
+        return int(found["largest"])
+
+    def _cut(self, whole: TableName, limits: Limits, largest: int) -> range:
+        """Cut the requests into parts where they are too many for one; the first part is cut last, out of itself."""
+        if not largest:
+            return range(1)
+        [found] = self._rows(statements.last_part(whole, limits=limits, largest=largest))
+        parts = range(int(found["last_part"]) + 1)
+        for index in reversed(parts):
+            target = self._tables.requests(index)
+            self._make(
+                target,
+                statements.create_part(target, source=whole, part=index, limits=limits, largest=largest),
+            )
+        return parts
+
+    def _part(self, index: int) -> Part:
+        table = self._tables.requests(index)
+        [found] = self._rows(statements.checksum(table))
+        self._log.info("Part %d: %s requests, %.1f MB.", index, found["row_count"], found["total_size"] / 1e6)
+        return Part(
+            index=index,
+            uri=table.uri,
+            rows=int(found["row_count"]),
+            size=int(found["total_size"]),
+            checksum=str(found["checksum"]),
+        )
+
+    def _make(self, table: TableName, statement: str) -> None:
+        if table not in self._made:
+            self._made.append(table)
+        self._run(statement)
+
+    def _run(self, statement: str) -> None:
+        job = self._hook.ensure_job(
+            configuration={"query": {"query": statement, "useLegacySql": False}},
+            purpose="prepare",
+            salt=self._salt,
+            project=self._project,
+            location=self._location,
+            failure=SourceError,
+        )
+        outcome = self._hook.until_done(job, timeout=_MAX_STATEMENT_SECONDS, failure=ServiceError)
+        if outcome.failed:
+            failure = ServiceError if outcome.transient else SourceError
+            raise failure(f"{outcome.sentence(job)} Nothing was sent.")
+
+    def _rows(self, sql: str) -> Iterator[dict[str, Any]]:
+        return self._hook.query_rows(sql, project=self._project, location=self._location)
+
+
+def _without_prefix(key: str) -> str:
+    return key.removeprefix(WIRE_KEY_PREFIX)

@@ -1,0 +1,239 @@
+"""Answers into BigQuery, server side."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator, conf
+
+from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
+from airflow_batch_gemini.batch.pricing import Price, price_of
+from airflow_batch_gemini.batch.report import Report, Tally, audit, tally
+from airflow_batch_gemini.exceptions import ConfigurationError, LandingError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+    from airflow_batch_gemini.sql.plan import LoadPlan
+
+KEPT_SECONDS = 7 * 24 * 3600.0
+"""How long landing tables stay for a look."""
+_TRANSIENT_ATTEMPTS = 3
+
+
+class GeminiBatchLoadOperator(BaseOperator):
+    """Bring the answers of a batch into a results table and an errors table, and report.
+
+    BigQuery does the work: load jobs land requests and predictions as they are, one query gives every row exactly one
+    outcome, one script publishes both tables atomically. No answer passes through the worker. Every step has a job id
+    made from what it does, so a retry, a clear or a second attempt attaches to what is there and changes nothing.
+    Before anything is published the counts must add up.
+
+    Rows of a job that failed or was cancelled are landed as far as it answered them; the rest is ``missing``.
+    Landing tables stay for seven days.
+
+    :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job
+        that has ended.
+    :param results_table: ``project.dataset.table`` for succeeded rows; created when missing.
+    :param errors_table: for all other rows; by default the results table's name with ``_errors``.
+    :param landing_dataset: ``project.dataset`` for the landing tables; by default the results table's.
+    :param batch_date: ``YYYY-MM-DD``, the partition to land in; by default the run's logical date, or when the run has
+        none the date it was to run after.
+    :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
+    :param gcp_conn_id: the Google Cloud connection.
+    :param impersonation_chain: service account to impersonate, or a chain of them.
+    :param project_id: project that runs the BigQuery jobs; by default the connection's, else the results table's.
+    :param location: where BigQuery works; by default where the results dataset lies. It must be the same.
+    :param deferrable: hold no worker while BigQuery works.
+    :param poll_interval: seconds between looks at BigQuery jobs.
+    :param timeout: seconds for all of it. What runs then runs on, and a retry attaches to it.
+    :return: the report as a dict, which is also kept as ``report.json`` in the workspace.
+    """
+
+    template_fields: Sequence[str] = (
+        "batch",
+        "results_table",
+        "errors_table",
+        "landing_dataset",
+        "batch_date",
+        "gcp_conn_id",
+        "impersonation_chain",
+        "project_id",
+        "location",
+    )
+
+    def __init__(
+        self,
+        *,
+        batch: Any,
+        results_table: str,
+        errors_table: str | None = None,
+        landing_dataset: str | None = None,
+        batch_date: str | None = None,
+        price: Price | Mapping[str, Any] | None = None,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        project_id: str | None = None,
+        location: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 5.0,
+        timeout: float = 6 * 3600.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.batch = batch
+        self.results_table = results_table
+        self.errors_table = errors_table
+        self.landing_dataset = landing_dataset
+        self.batch_date = batch_date
+        self.price = price
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self.project_id = project_id
+        self.location = location
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Load, and return the report."""
+        with closing(self._warehouse()) as warehouse:
+            return self._drive(context, warehouse, time.time() + self.timeout)
+
+    def resume(self, context: Context, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        """Go on after a deferral: from the top, attaching to everything that is done."""
+        with closing(self._warehouse()) as warehouse:
+            for job in map(WarehouseJob.from_list, event["jobs"]):
+                _refuse_failed(job, warehouse.look(job))
+            return self._drive(context, warehouse, deadline)
+
+    def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
+        """Take every step in order; a step that is done is found done."""
+        from airflow_batch_gemini.operators._gathering import gather
+
+        batch_date, price = (
+            self._batch_date(context),
+            None if self.price is None else price_of("", self.price),
+        )
+        plan = gather(self, warehouse)
+        price = price or price_of(plan.manifest.model)
+
+        def job(purpose: str, configuration: Mapping[str, Any], **kwargs: Any) -> WarehouseJob:
+            return warehouse.ensure_job(
+                configuration=configuration,
+                project=plan.project,
+                location=plan.location,
+                purpose=purpose,
+                **kwargs,
+            )
+
+        def step(purpose: str, configuration: Mapping[str, Any]) -> WarehouseJob:
+            salt = str(context["ti"].id)
+            [done] = self._finish(warehouse, lambda: [job(purpose, configuration, salt=salt)], deadline)
+            return done
+
+        def land() -> list[WarehouseJob]:
+            return [
+                job(load.purpose, load.configuration, salt=load.salt, expect_table=load.table)
+                for load in plan.loads
+            ]
+
+        self._finish(warehouse, land, deadline)
+        step("classify", plan.classify(batch_date=batch_date, price=price))
+        for table in plan.kept:
+            warehouse.expire_table(table, seconds=KEPT_SECONDS)
+        counted = tally(warehouse.job_rows(step("audit", plan.audit())))
+        audit(counted, rows=plan.manifest.rows)
+        step("publish", plan.publish())
+        return self._report(context, plan, counted, price)
+
+    def _finish(
+        self, warehouse: WarehouseHook, start: Callable[[], list[WarehouseJob]], deadline: float
+    ) -> list[WarehouseJob]:
+        """Return the jobs that *start* names once all have succeeded; defer meanwhile, or wait here."""
+        while True:
+            jobs = start()
+            seen = [(job, self._look(warehouse, job, deadline)) for job in jobs]
+            for job, outcome in seen:
+                _refuse_failed(job, outcome)
+            if all(outcome.done and not outcome.failed for _, outcome in seen):
+                return jobs
+            if running := [job for job, outcome in seen if not outcome.done]:
+                self._defer(running, deadline)
+
+    def _look(self, warehouse: WarehouseHook, job: WarehouseJob, deadline: float) -> JobOutcome:
+        if self.deferrable:
+            return warehouse.look(job)
+        left = max(deadline - time.time(), 0.0)
+        return warehouse.until_done(job, timeout=left, poll_interval=self.poll_interval)
+
+    def _defer(self, jobs: Sequence[WarehouseJob], deadline: float) -> None:
+        from airflow_batch_gemini.triggers.warehouse import GeminiBatchWarehouseTrigger
+
+        left = deadline - time.time()
+        if left <= 0:
+            raise LandingError(
+                f"BigQuery is not done after {self.timeout:.0f} s with {', '.join(map(str, jobs))}. It works on; "
+                "a retry goes on from there."
+            )
+        self.log.info("Waiting for %d BigQuery job(s), first %s.", len(jobs), jobs[0])
+        self.defer(
+            trigger=GeminiBatchWarehouseTrigger(
+                jobs=[job.to_list() for job in jobs],
+                deadline=deadline,
+                poll_interval=self.poll_interval,
+                gcp_conn_id=self.gcp_conn_id,
+                impersonation_chain=self.impersonation_chain,
+            ),
+            method_name="resume",
+            kwargs={"deadline": deadline},
+            timeout=dt.timedelta(seconds=left + 10 * self.poll_interval + 60),
+        )
+
+    def _report(
+        self, context: Context, plan: LoadPlan, counted: Tally, price: Price | None
+    ) -> dict[str, Any]:
+        """Write ``report.json``, move the ledgers on, tell the log and the outlets."""
+        from airflow_batch_gemini.operators._gathering import keep_report
+
+        report = Report.of(
+            counted,
+            batch_id=plan.manifest.batch_id,
+            model=plan.manifest.model,
+            price=price,
+            jobs=plan.jobs,
+            tables={"results": str(plan.results), "errors": str(plan.errors)},
+            loaded_at=time.time(),
+        )
+        keep_report(self, plan, report)
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(report.counts())
+        for line in report.lines():
+            self.log.info("%s", line)
+        return report.to_dict()
+
+    def _batch_date(self, context: Context) -> str:
+        given = self.batch_date or context.get("ds") or context["dag_run"].run_after.strftime("%Y-%m-%d")
+        try:
+            return dt.date.fromisoformat(str(given)).isoformat()
+        except ValueError as error:
+            raise ConfigurationError(
+                f"batch_date={given!r} is not a date (like '2026-11-30'). Nothing was loaded; correct it."
+            ) from error
+
+    def _warehouse(self) -> WarehouseHook:
+        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+        return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+
+
+def _refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
+    """Raise for a job that failed, unless the next one of its name may well succeed."""
+    if outcome.failed and not (outcome.transient and job.attempt + 1 < _TRANSIENT_ATTEMPTS):
+        raise LandingError(f"{outcome.sentence(job)} What was landed is kept; a retry goes on from there.")

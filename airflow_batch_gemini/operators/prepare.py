@@ -1,0 +1,239 @@
+"""Rows into requests: checked, cut into parts, and written down whole or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
+
+from airflow.sdk import BaseOperator
+
+from airflow_batch_gemini.batch import lint, names
+from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_ROWS, Limits
+from airflow_batch_gemini.batch.render import Renderer
+from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.rows import Format
+from airflow_batch_gemini.exceptions import GeminiBatchError, SourceError
+from airflow_batch_gemini.operators._checks import check_arguments, check_place
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be prepared where: every name parsed, nothing asked yet."""
+
+    identity: Identity
+    project: str
+    location: str
+    model: str
+    workspace: Workspace
+    requests: DatasetName | None
+    predictions: DatasetName | None
+    limits: Limits
+
+
+class GeminiBatchPrepareOperator(BaseOperator):
+    """Make one request of every row, check all of them, and write them down for the jobs to come.
+
+    Nothing is paid here. Requests are streamed to the workspace with the memory of a few thousand rows, or, with
+    *requests_dataset*, made by BigQuery without a byte passing the worker. ``manifest.json`` is written last: whatever
+    ends a preparation early leaves nothing that the next task would take for a batch. Run again over the same rows it
+    writes the same bytes.
+
+    Two XComs: what this returns names the batch, and ``parts`` lists its parts, to map the submit operator over.
+
+    :param sql: a query; each row becomes a request. Templated.
+    :param source_uri: or files, wildcards allowed: JSONL, CSV or Parquet on ``gs://``, ``s3://``, ``file://`` and
+        whatever else Airflow's object storage reaches. Templated.
+    :param template: how a row becomes a request.
+    :param model: a model id, or a model's full path. Templated.
+    :param location: where the jobs will run: a region, ``global``, ``us`` or ``eu``. Templated.
+    :param work_uri: a folder on Cloud Storage; the batch gets one of its own below it. Templated.
+    :param key_column: the column whose values tell rows apart.
+    :param source_format: ``"jsonl"``, ``"csv"`` or ``"parquet"``, where the file's name does not say it.
+    :param requests_dataset: make the requests in a table of this dataset; needs *sql*, and a dataset that lies in
+        *location*. The tables expire after 30 days. Templated.
+    :param predictions_dataset: let Vertex AI write its answers to a table of this dataset; the same holds. Templated.
+    :param max_rows_per_part: rows in one job, at most 200,000.
+    :param max_bytes_per_part: bytes in one job, at most 10^9.
+    :param project_id: the project of the jobs; by default the connection's. Templated.
+    :param gcp_conn_id: the connection.
+    :param impersonation_chain: service account to impersonate, or a chain of them.
+    """
+
+    template_fields: Sequence[str] = (
+        "sql", "source_uri", "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset",
+        "project_id", "gcp_conn_id", "impersonation_chain",
+    )  # fmt: skip
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        template: GeminiTemplate,
+        model: str,
+        location: str,
+        work_uri: str,
+        sql: str | None = None,
+        source_uri: str | None = None,
+        key_column: str = "key",
+        source_format: Format | None = None,
+        requests_dataset: str | None = None,
+        predictions_dataset: str | None = None,
+        max_rows_per_part: int = MAX_ROWS,
+        max_bytes_per_part: int = MAX_BYTES,
+        project_id: str | None = None,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.template = template
+        self.model = model
+        self.location = location
+        self.work_uri = work_uri
+        self.sql = sql
+        self.source_uri = source_uri
+        self.key_column = key_column
+        self.source_format = source_format
+        self.requests_dataset = requests_dataset
+        self.predictions_dataset = predictions_dataset
+        self.max_rows_per_part = max_rows_per_part
+        self.max_bytes_per_part = max_bytes_per_part
+        self.project_id = project_id
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        check_arguments(self, rendered=False)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Prepare, and return the batch."""
+        from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+
+        hook = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        with closing(hook):
+            plan = self._plan(context, hook)
+            lint.refuse_template(lint.lint_request(self.template.request, importer=plan.requests is None))
+            if plan.requests is None:
+                manifest = self._on_storage(plan, hook)
+            else:
+                manifest = self._in_bigquery(plan, plan.requests, hook)
+        self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
+        context["ti"].xcom_push(key="parts", value=[part.index for part in manifest.parts])
+        return manifest.ref.to_dict()
+
+    def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
+        check_arguments(self, rendered=True)
+        ti = context["ti"]
+        project = names.project_id(self.project_id or hook.project_id)
+        index = -1 if ti.map_index is None else ti.map_index
+        identity = Identity(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
+
+        def dataset(name: str | None) -> DatasetName | None:
+            return DatasetName.parse(name, default_project=project) if name else None
+
+        return Plan(
+            identity=identity,
+            project=project,
+            location=names.location(self.location),
+            model=names.model_path(self.model),
+            workspace=Workspace(identity.workspace(GcsUri.parse(self.work_uri))),
+            requests=dataset(self.requests_dataset),
+            predictions=dataset(self.predictions_dataset),
+            limits=Limits(rows=self.max_rows_per_part, size=self.max_bytes_per_part),
+        )
+
+    def _on_storage(self, plan: Plan, hook: WorkspaceHook) -> Manifest:
+        """Stream rows to request files."""
+        from airflow_batch_gemini.operators._files import RequestFiles
+        from airflow_batch_gemini.operators._rows import Source
+
+        if plan.predictions is not None:
+            with closing(self._warehouse()) as warehouse:
+                check_place(warehouse, plan.predictions, plan.location)
+        source = Source(
+            sql=self.sql,
+            source_uri=self.source_uri,
+            source_format=self.source_format,
+            key_column=self.key_column,
+            project_id=plan.project,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+        )
+        renderer = Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
+        self._start_over(plan.workspace, hook)
+        with RequestFiles(hook, plan.workspace, self.log) as files:
+            batches = source.batches(self.template, hook)
+            parts = files.write(batches, renderer=renderer, limits=plan.limits)
+            if not parts:
+                raise SourceError(f"{self.source_uri or 'The query'} has no rows. Nothing was sent.")
+            files.verify()
+            return self._keep(plan, parts, hook)
+
+    def _in_bigquery(self, plan: Plan, dataset: DatasetName, hook: WorkspaceHook) -> Manifest:
+        """Let BigQuery make request tables; only names and counts come here."""
+        from airflow_batch_gemini.operators._tables import RequestTables
+
+        with closing(self._warehouse()) as warehouse:
+            for place in filter(None, (dataset, plan.predictions)):
+                location = check_place(warehouse, place, plan.location)
+            self._start_over(plan.workspace, hook)
+            with RequestTables(
+                warehouse,
+                BatchTables(dataset, plan.identity.batch_id),
+                project=plan.project,
+                location=location,
+                salt=uuid4().hex,
+                log=self.log,
+            ) as tables:
+                parts = tables.make(
+                    str(self.sql), template=self.template, key_column=self.key_column, limits=plan.limits
+                )
+                return self._keep(plan, parts, hook)
+
+    def _keep(self, plan: Plan, parts: tuple[Part, ...], hook: WorkspaceHook) -> Manifest:
+        """Write the manifest, and with it make all that was prepared a batch."""
+        manifest = Manifest(
+            identity=plan.identity,
+            workspace=str(plan.workspace.folder),
+            project_id=plan.project,
+            location=plan.location,
+            model=plan.model,
+            requests="gcs" if plan.requests is None else "bigquery",
+            predictions="gcs" if plan.predictions is None else "bigquery",
+            predictions_dataset=None if plan.predictions is None else str(plan.predictions),
+            parts=parts,
+            template_fingerprint=self.template.fingerprint,
+            response_schema=self.template.vertex_schema,
+            created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+        )
+        try:
+            hook.write(plan.workspace.manifest, manifest.to_json())
+        except BaseException:
+            # The answer may be lost and the manifest there: it must not outlive what it lists.
+            with suppress(GeminiBatchError):
+                hook.delete(plan.workspace.manifest)
+            raise
+        return manifest
+
+    def _start_over(self, workspace: Workspace, hook: WorkspaceHook) -> None:
+        """Take away what an earlier preparation left: its manifest first."""
+        hook.delete(workspace.manifest)
+        for found in hook.list(workspace.folder / "requests"):
+            hook.delete(GcsUri.parse(found.uri), if_generation=found.generation)
+
+    def _warehouse(self) -> WarehouseHook:
+        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+        return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)

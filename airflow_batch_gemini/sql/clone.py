@@ -1,0 +1,18 @@
+"""The copy of a request table that only one job reads."""
+
+from __future__ import annotations
+
+from airflow_batch_gemini.batch.names import TableName
+
+
+def clone_table(source: TableName, target: TableName) -> str:
+    """Return the statement that clones *source*: no bytes are copied, and dropping the clone leaves the source.
+
+    Source: GoogleSQL reference, "CREATE TABLE CLONE statement".
+    """
+    return f"CREATE TABLE IF NOT EXISTS {target.sql} CLONE {source.sql}"
+
+
+def drop_table(table: TableName) -> str:
+    """Return the statement that deletes *table*; one that is not there is as good."""
+    return f"DROP TABLE IF EXISTS {table.sql}"

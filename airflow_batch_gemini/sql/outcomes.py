@@ -1,0 +1,306 @@
+"""The outcome of every row, as SQL over the landed lines.
+
+The rule is the one of :mod:`airflow_batch_gemini.batch.outcome`; tests hold the two together. Answers stay data: no
+text of a request or a response is ever part of a statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.outcome import BLOCKED_REASONS, RETRYABLE_CODES, Outcome
+from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, MILLION, Price, Rates
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
+from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.sql.literal import identifier, string_literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTables:
+    """Where requests and answers of one part lie in BigQuery."""
+
+    part: int
+    epoch: int
+    job_name: str
+    requests: TableName
+    predictions: TableName | None
+    """``None`` when the job left no output at all: its rows are ``missing``."""
+    response_type: Literal["JSON", "STRING"] = "JSON"
+    time_type: Literal["STRING", "TIMESTAMP"] | None = "STRING"
+    """Type of the column ``processed_time``, ``None`` where there is no such column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is the same for every row of a batch."""
+
+    batch_id: str
+    model: str
+    dag_id: str
+    run_id: str
+    batch_date: str
+    """``YYYY-MM-DD``: the partition that the rows land in."""
+
+
+def classify(
+    parts: Sequence[PartTables], provenance: Provenance, *, shape: Shape, price: Price | None
+) -> str:
+    """Return the query that gives every request key exactly one outcome, with all the columns of the results."""
+    return f"""WITH requests AS (
+{_requests(parts)}
+), lines AS (
+{_lines(parts)}
+), fields AS (
+{_fields()}
+), answers AS (
+{_answers(shape)}
+), judged AS (
+{_judged(shape)}
+), ranked AS (
+{_ranked()}
+)
+SELECT
+  {string_literal(provenance.batch_id)} AS batch_id,
+  SUBSTR(requests.key, {len(WIRE_KEY_PREFIX) + 1}) AS key,
+  COALESCE(ranked.outcome, 'missing') AS outcome,
+  IF(ranked.outcome IS NULL, 'NO_LINE', ranked.reason) AS reason,
+  ranked.code AS code,
+  ranked.error_status AS status,
+  ranked.message AS message,
+  CASE
+    WHEN ranked.outcome IS NULL THEN TRUE
+    WHEN ranked.outcome = 'failed'
+      THEN ranked.code IS NULL OR ranked.code IN ({", ".join(map(str, RETRYABLE_CODES))})
+    ELSE FALSE
+  END AS retryable,
+  ranked.text AS text,
+  {_answer_column(shape)} AS answer,
+  ranked.finish_reason AS finish_reason,
+  {string_literal(provenance.model)} AS model,
+  ranked.model_version AS model_version,
+  ranked.prompt_tokens AS prompt_tokens,
+  ranked.cached_tokens AS cached_tokens,
+  ranked.output_tokens AS output_tokens,
+  ranked.thoughts_tokens AS thoughts_tokens,
+  ranked.total_tokens AS total_tokens,
+  {_cost(price)} AS cost_usd,
+  ranked.processed_time AS processed_time,
+  requests.job_name AS job_name,
+  requests.part AS part,
+  requests.epoch AS epoch,
+  {string_literal(provenance.dag_id)} AS dag_id,
+  {string_literal(provenance.run_id)} AS run_id,
+  DATE {string_literal(provenance.batch_date)} AS batch_date
+FROM requests
+LEFT JOIN (SELECT * FROM ranked WHERE position = 1) AS ranked
+  ON ranked.key = requests.key AND ranked.part = requests.part"""
+
+
+def audit(parts: Sequence[PartTables], outcomes: TableName) -> str:
+    """Return the query that counts what :func:`classify` found.
+
+    One row per outcome, one for all lines, and one for the lines whose key no request has.
+    """
+    answered = ", ".join(f"'{o}'" for o in Outcome if o not in (Outcome.FAILED, Outcome.MISSING))
+    nothing = ", ".join(["NULL"] * 6)
+    return f"""WITH requests AS (
+{_requests(parts)}
+), lines AS (
+{_keys(parts)}
+)
+SELECT
+  outcome,
+  COUNT(*) AS row_count,
+  SUM(prompt_tokens) AS prompt_tokens,
+  SUM(cached_tokens) AS cached_tokens,
+  SUM(output_tokens) AS output_tokens,
+  SUM(thoughts_tokens) AS thoughts_tokens,
+  SUM(total_tokens) AS total_tokens,
+  COUNTIF(prompt_tokens IS NULL AND outcome IN ({answered})) AS without_tokens,
+  SUM(cost_usd) AS cost_usd
+FROM {identifier(str(outcomes))}
+GROUP BY outcome
+UNION ALL
+SELECT 'lines', COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
+FROM lines
+UNION ALL
+SELECT 'unknown', COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
+FROM lines
+LEFT JOIN requests ON requests.key = lines.key AND requests.part = lines.part
+WHERE requests.key IS NULL"""
+
+
+def _requests(parts: Sequence[PartTables]) -> str:
+    return "\n  UNION ALL\n".join(
+        f"  SELECT {p.part} AS part, {p.epoch} AS epoch, {string_literal(p.job_name)} AS job_name, key\n"
+        f"  FROM {identifier(str(p.requests))}"
+        for p in parts
+    )
+
+
+_NO_LINE = (
+    "  SELECT 0 AS part, '' AS key, '' AS status, CAST(NULL AS TIMESTAMP) AS processed_time, "
+    "PARSE_JSON('null') AS response\n"
+    "  FROM (SELECT 1 AS one) WHERE one = 0"
+)
+
+
+def _lines(parts: Sequence[PartTables]) -> str:
+    return (
+        "\n  UNION ALL\n".join(
+            f"  SELECT {p.part} AS part, key, COALESCE(status, '') AS status, {_time(p)} AS processed_time, "
+            f"{_response(p)} AS response\n"
+            f"  FROM {identifier(str(p.predictions))}"
+            for p in parts
+            if p.predictions is not None
+        )
+        or _NO_LINE
+    )
+
+
+def _keys(parts: Sequence[PartTables]) -> str:
+    return (
+        "\n  UNION ALL\n".join(
+            f"  SELECT {p.part} AS part, key\n  FROM {identifier(str(p.predictions))}"
+            for p in parts
+            if p.predictions is not None
+        )
+        or "  SELECT 0 AS part, '' AS key\n  FROM (SELECT 1 AS one) WHERE one = 0"
+    )
+
+
+def _time(part: PartTables) -> str:
+    if part.time_type is None:
+        return "CAST(NULL AS TIMESTAMP)"
+    return "processed_time" if part.time_type == "TIMESTAMP" else "SAFE_CAST(processed_time AS TIMESTAMP)"
+
+
+def _response(part: PartTables) -> str:
+    return _parse("response") if part.response_type == "STRING" else "response"
+
+
+def _parse(text: str) -> str:
+    """Numbers wider than a double are rounded: an answer is not refused for its digits."""
+    return f"SAFE.PARSE_JSON({text}, wide_number_mode => 'round')"
+
+
+def _fields() -> str:
+    return f"""  SELECT
+    part, key, status, processed_time,
+    JSON_TYPE(response) AS response_type,
+    JSON_TYPE(JSON_QUERY(response, '$.candidates[0]')) AS candidate_type,
+    NULLIF(JSON_VALUE(response, '$.promptFeedback.blockReason'), '') AS block_reason,
+    NULLIF(JSON_VALUE(response, '$.promptFeedback.blockReasonMessage'), '') AS block_message,
+    NULLIF(JSON_VALUE(response, '$.candidates[0].finishReason'), '') AS finish_reason,
+    NULLIF(JSON_VALUE(response, '$.candidates[0].finishMessage'), '') AS finish_message,
+    JSON_VALUE(response, '$.modelVersion') AS model_version,
+    {_count("promptTokenCount")} AS prompt_tokens,
+    {_count("cachedContentTokenCount")} AS cached_tokens,
+    {_count("candidatesTokenCount")} AS output_tokens,
+    {_count("thoughtsTokenCount")} AS thoughts_tokens,
+    {_count("totalTokenCount")} AS total_tokens,
+    (
+      SELECT STRING_AGG(COALESCE(JSON_VALUE(said, '$.text'), ''), '' ORDER BY place)
+      FROM UNNEST(JSON_QUERY_ARRAY(response, '$.candidates[0].content.parts')) AS said WITH OFFSET AS place
+      WHERE COALESCE(JSON_VALUE(said, '$.thought'), 'false') != 'true'
+    ) AS text,
+    IF(STRPOS(status, '{{') > 0, {_parse("SUBSTR(status, STRPOS(status, '{'))")}, NULL) AS error
+  FROM lines"""
+
+
+def _count(name: str) -> str:
+    return f"SAFE_CAST(JSON_VALUE(response, '$.usageMetadata.{name}') AS INT64)"
+
+
+def _answers(shape: Shape) -> str:
+    parsed = "" if shape is Shape.TEXT else f",\n    {_parse('text')} AS parsed"
+    return f"""  SELECT
+    *,
+    SAFE_CAST(JSON_VALUE(error, '$.error.code') AS INT64) AS code,
+    COALESCE(
+      NULLIF(JSON_VALUE(error, '$.error.status'), ''), NULLIF(JSON_VALUE(error, '$.error.type'), '')
+    ) AS error_status,
+    NULLIF(JSON_VALUE(error, '$.error.message'), '') AS error_message{parsed}
+  FROM fields"""
+
+
+def _judged(shape: Shape) -> str:
+    blocked = ", ".join(string_literal(reason) for reason in BLOCKED_REASONS)
+    cases = [
+        ("status != ''", "failed", "COALESCE(error_status, 'ROW_ERROR')"),
+        ("block_reason IS NOT NULL", "blocked", "block_reason"),
+        (
+            "COALESCE(candidate_type, '') != 'object'",
+            "failed",
+            "IF(COALESCE(response_type, '') = 'object', 'NO_CANDIDATES', 'NO_RESPONSE')",
+        ),
+        ("finish_reason = 'MAX_TOKENS'", "truncated", "finish_reason"),
+        (f"finish_reason IN ({blocked})", "blocked", "finish_reason"),
+        (
+            "COALESCE(finish_reason, '') != 'STOP'",
+            "failed",
+            "COALESCE(finish_reason, 'NO_FINISH_REASON')",
+        ),
+        ("text IS NULL", "failed", "'NO_CONTENT'"),
+    ]
+    if shape not in (Shape.TEXT, Shape.STRING):
+        cases.append(("parsed IS NULL", "invalid", "'NOT_JSON'"))
+    if shape not in (Shape.TEXT, Shape.STRING, Shape.ANY):
+        cases.append((f"JSON_TYPE(parsed) != '{shape}'", "invalid", f"'NOT_{shape.name}'"))
+    outcome = "\n".join(f"      WHEN {when} THEN '{then}'" for when, then, _ in cases)
+    reason = "\n".join(f"      WHEN {when} THEN {why}" for when, _, why in cases)
+    return f"""  SELECT
+    *,
+    CASE
+{outcome}
+      ELSE 'succeeded'
+    END AS outcome,
+    CASE
+{reason}
+      ELSE NULL
+    END AS reason,
+    IF(status != '', COALESCE(error_message, status), COALESCE(block_message, finish_message)) AS message
+  FROM answers"""
+
+
+def _ranked() -> str:
+    order = "\n".join(f"        WHEN '{outcome}' THEN {rank}" for rank, outcome in enumerate(Outcome))
+    return f"""  SELECT
+    *,
+    ROW_NUMBER() OVER (
+      PARTITION BY part, key
+      ORDER BY CASE outcome
+{order}
+      END, processed_time DESC, text DESC
+    ) AS position
+  FROM judged"""
+
+
+def _answer_column(shape: Shape) -> str:
+    if shape is Shape.TEXT:
+        return "CAST(NULL AS JSON)"
+    if shape is Shape.STRING:
+        whole = "IF(JSON_TYPE(ranked.parsed) = 'string', ranked.parsed, TO_JSON(ranked.text))"
+        return f"IF(ranked.outcome = 'succeeded', {whole}, NULL)"
+    return "IF(ranked.outcome = 'succeeded', ranked.parsed, NULL)"
+
+
+def _cost(price: Price | None) -> str:
+    """Whole numbers until the last step: every engine rounds alike."""
+    if price is None:
+        return "CAST(NULL AS NUMERIC)"
+    paid = _paid(price.rates(long=False))
+    if price.has_long_tier:
+        paid = f"IF(ranked.prompt_tokens > {LONG_CONTEXT}, {_paid(price.rates(long=True))}, {paid})"
+    return f"CAST(DIV({paid} + {MILLION // 2}, {MILLION}) AS NUMERIC) * NUMERIC '0.000000001'"
+
+
+def _paid(rates: Rates) -> str:
+    return (
+        f"(GREATEST(ranked.prompt_tokens - COALESCE(ranked.cached_tokens, 0), 0) * {rates.prompt}"
+        f" + COALESCE(ranked.cached_tokens, 0) * {rates.cached}"
+        f" + (COALESCE(ranked.output_tokens, 0) + COALESCE(ranked.thoughts_tokens, 0)) * {rates.output})"
+    )

@@ -1,0 +1,192 @@
+"""The whole load as a plan: which jobs bring the parts into BigQuery, and what is then asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.landing import TableInfo
+from airflow_batch_gemini.batch.loading import PartJob
+from airflow_batch_gemini.batch.manifest import BatchTables, Manifest
+from airflow_batch_gemini.batch.names import GcsUri, TableName, model_id
+from airflow_batch_gemini.batch.pricing import Price
+from airflow_batch_gemini.batch.schema import shape_of
+from airflow_batch_gemini.exceptions import OutputError
+from airflow_batch_gemini.sql.landing import load_predictions, load_requests, query, query_into
+from airflow_batch_gemini.sql.outcomes import PartTables, Provenance, audit, classify
+from airflow_batch_gemini.sql.results import publish
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandingJob:
+    """One load job to ask for."""
+
+    purpose: str
+    table: TableName
+    configuration: Mapping[str, Any]
+    salt: str
+    """What the files contained, so that files written anew are loaded anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartPlan:
+    """What to load for a part, and where to read it afterwards."""
+
+    tables: PartTables
+    loads: tuple[LandingJob, ...]
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One object below a job's output folder; its generation changes with its content."""
+
+    uri: GcsUri
+    generation: int
+
+
+def plan_part(
+    part_job: PartJob,
+    tables: BatchTables,
+    *,
+    files: Iterable[OutputFile] = (),
+    predictions: TableInfo | None = None,
+) -> PartPlan:
+    """Plan one part.
+
+    :param files: what lies below the job's output folder, for a job that wrote to Cloud Storage.
+    :param predictions: the job's output table, for one that wrote to BigQuery; ``None`` when there is none.
+    :raises OutputError: a job that says it succeeded left nothing, or a table without the columns of answers.
+    """
+    part, job = part_job.part, part_job.job
+    loads: list[LandingJob] = []
+    if part.uri.startswith("gs://"):
+        requests = tables.requests(part.index)
+        configuration = load_requests(GcsUri.parse(part.uri), requests)
+        loads.append(
+            LandingJob(purpose="requests", table=requests, configuration=configuration, salt=part.checksum)
+        )
+    else:
+        requests = TableName.parse(part.uri)
+    sources = PartTables(
+        part=part.index, epoch=part_job.epoch, job_name=job.name, requests=requests, predictions=None
+    )
+    if part_job.output_uri is None:
+        return PartPlan(tables=sources, loads=tuple(loads))
+    if part_job.output_uri.startswith("bq://"):
+        return PartPlan(tables=_of_table(part_job, predictions, sources), loads=tuple(loads))
+    if landing := _landing(part_job, files, tables):
+        loads.append(landing)
+        sources = replace(sources, predictions=landing.table)
+    return PartPlan(tables=sources, loads=tuple(loads))
+
+
+def _landing(part_job: PartJob, files: Iterable[OutputFile], tables: BatchTables) -> LandingJob | None:
+    """Return the load of the predictions: ``predictions.jsonl`` or its shards, wherever below the folder.
+
+    ``incremental_predictions…`` is what a running job has so far; its lines come again in the final file.
+    """
+    found = sorted(
+        (file for file in files if file.uri.name.rpartition("/")[2].startswith("predictions.jsonl")),
+        key=lambda file: str(file.uri),
+    )
+    if not found:
+        if part_job.job.rule.success:
+            raise OutputError(
+                f"{part_job.job.name} is {part_job.job.state}, but there is no predictions.jsonl below "
+                f"{part_job.output_uri}. Nothing was published; whoever moved it must put it back."
+            )
+        return None
+    table = tables.landing(part_job.part.index, part_job.epoch)
+    return LandingJob(
+        purpose="predictions",
+        table=table,
+        configuration=load_predictions([file.uri for file in found], table),
+        salt=" ".join(str(file.generation) for file in found),
+    )
+
+
+def _of_table(part_job: PartJob, found: TableInfo | None, sources: PartTables) -> PartTables:
+    if found is None:
+        if part_job.job.rule.success:
+            raise OutputError(
+                f"{part_job.job.name} is {part_job.job.state}, but its output table {part_job.output_uri} does not "
+                "exist. Nothing was published."
+            )
+        return sources
+    lacking = [name for name in ("key", "status", "response") if found.column(name) is None]
+    if lacking:
+        raise OutputError(
+            f"{part_job.output_uri} has no column {', '.join(lacking)}: it is not the output of a batch of this "
+            "package. Nothing was published."
+        )
+    response, time = found.column("response"), found.column("processed_time")
+    return replace(
+        sources,
+        predictions=found.table,
+        response_type="STRING" if response is not None and response.type == "STRING" else "JSON",
+        time_type=None if time is None else "TIMESTAMP" if time.type == "TIMESTAMP" else "STRING",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadPlan:
+    """Everything a load does, decided before its first job."""
+
+    manifest: Manifest
+    project: str
+    """Runs the BigQuery jobs."""
+    location: str
+    parts: tuple[PartPlan, ...]
+    jobs: tuple[Job, ...]
+    landing: BatchTables
+    results: TableName
+    errors: TableName
+
+    @property
+    def loads(self) -> tuple[LandingJob, ...]:
+        """The load jobs of all parts; they may run side by side."""
+        return tuple(load for part in self.parts for load in part.loads)
+
+    @property
+    def sources(self) -> tuple[PartTables, ...]:
+        """Where all parts are read from."""
+        return tuple(part.tables for part in self.parts)
+
+    @property
+    def outcomes(self) -> TableName:
+        """One row for every request, before it is published."""
+        return self.landing.dataset.table(f"gemini_outcomes_{self.manifest.batch_id}")
+
+    @property
+    def kept(self) -> tuple[TableName, ...]:
+        """Tables that the load makes on its way and that stay for a while."""
+        return (*(load.table for load in self.loads), self.outcomes)
+
+    def classify(self, *, batch_date: str, price: Price | None) -> dict[str, Any]:
+        """Return the job that gives every row its outcome."""
+        provenance = Provenance(
+            batch_id=self.manifest.batch_id,
+            model=model_id(self.manifest.model),
+            dag_id=self.manifest.identity.dag_id,
+            run_id=self.manifest.identity.run_id,
+            batch_date=batch_date,
+        )
+        shape = shape_of(self.manifest.response_schema)
+        return query_into(classify(self.sources, provenance, shape=shape, price=price), self.outcomes)
+
+    def audit(self) -> dict[str, Any]:
+        """Return the job that counts the outcomes."""
+        return query(audit(self.sources, self.outcomes))
+
+    def publish(self) -> dict[str, Any]:
+        """Return the job that makes both tables say what the outcomes say."""
+        return query(
+            publish(
+                batch_id=self.manifest.batch_id,
+                outcomes=self.outcomes,
+                results=self.results,
+                errors=self.errors,
+            )
+        )

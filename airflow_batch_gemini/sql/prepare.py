@@ -1,0 +1,214 @@
+"""Preparation inside BigQuery: requests as a table, checked and cut into parts without a byte passing the worker.
+
+The same compiled template that renders lines in Python renders the expression here. A request table has two columns,
+``key STRING`` and ``request JSON``, and expires by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from airflow_batch_gemini.batch import landing
+from airflow_batch_gemini.batch.lint import MAX_KEY_BYTES
+from airflow_batch_gemini.batch.media import EXTENSION_PATTERN, MIME_TYPES, URI_PATTERN
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.parts import Limits
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
+from airflow_batch_gemini.batch.template import FilePart, Fixed, Segment
+from airflow_batch_gemini.exceptions import TemplateError
+from airflow_batch_gemini.sql.literal import identifier, string_literal
+
+EXPIRES_AFTER_DAYS = 30
+
+_ROWS = "gemini_rows"
+_CASTABLE = frozenset(
+    {"BOOL", "BYTES", "INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "DATE", "DATETIME", "TIME", "TIMESTAMP"}
+)
+_LINE_OVERHEAD = len('{"key":"","request":}\n')
+_SIZE = f"BYTE_LENGTH(key) + BYTE_LENGTH(TO_JSON_STRING(request)) + {_LINE_OVERHEAD}"
+"""Bytes of the request as a line of a file, so that one limit serves both media."""
+_CONTROL = string_literal(r"[\x00-\x1f\x7f]")
+
+
+def source_query(sql: str, *, key_column: str) -> str:
+    """Return the query whose rows a worker streams.
+
+    Ordered by key: a repeated preparation then gives the same bytes, and with them the same fingerprint.
+    """
+    return f"SELECT * FROM {_subquery(sql)} ORDER BY {_ROWS}.{identifier(key_column)}"
+
+
+def create_probe(sql: str, *, table: TableName) -> str:
+    """Return the statement that leaves an empty table with the columns of *sql*, read from no row."""
+    return f"{_create(table)}\nSELECT * FROM {_subquery(sql)} WHERE FALSE"
+
+
+def create_requests(
+    sql: str,
+    *,
+    table: TableName,
+    template: GeminiTemplate,
+    key_column: str,
+    columns: Sequence[landing.Column],
+) -> str:
+    """Return the statement that makes the request table of all rows of *sql*.
+
+    :param columns: the columns of *sql*, with their types.
+    """
+    by_name = {column.name: column for column in columns}
+    key = _text(by_name[key_column])
+    request = request_expression(template.segments, columns=by_name, null_as=template.null_as)
+    return (
+        f"{_create(table)}\n"
+        f"SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, {key}) AS key,\n  {request} AS request\n"
+        f"FROM {_subquery(sql)}"
+    )
+
+
+def request_expression(
+    segments: Sequence[Segment], *, columns: Mapping[str, landing.Column], null_as: str
+) -> str:
+    """Return the JSON expression of a compiled template over the columns of one row."""
+    rendered = [_segment(segment, columns, null_as) for segment in segments]
+    return f"PARSE_JSON(CONCAT({', '.join(rendered)}))"
+
+
+def totals(table: TableName, *, max_line_bytes: int) -> str:
+    """Return the query that counts and measures the requests, and names a key for each rule that one breaks."""
+    prefix = len(WIRE_KEY_PREFIX)
+    return (
+        "SELECT COUNT(*) AS row_count, COUNTIF(key IS NULL) AS null_keys,\n"
+        f"  COUNTIF(key = {string_literal(WIRE_KEY_PREFIX)}) AS empty_keys,\n"
+        f"  MIN(IF(BYTE_LENGTH(key) > {MAX_KEY_BYTES + prefix}, key, NULL)) AS long_key,\n"
+        f"  MIN(IF(REGEXP_CONTAINS(key, {_CONTROL}), key, NULL)) AS control_key,\n"
+        f"  MIN(IF(size > {max_line_bytes}, key, NULL)) AS large_key,\n"
+        "  IFNULL(SUM(size), 0) AS total_size, IFNULL(MAX(size), 0) AS largest\n"
+        f"FROM (SELECT key, {_SIZE} AS size FROM {table.sql})"
+    )
+
+
+def duplicate_key(table: TableName) -> str:
+    """Return the query for a key that is used twice, if one is."""
+    return (
+        f"SELECT key, COUNT(*) AS row_count FROM {table.sql} WHERE key IS NOT NULL\n"
+        "GROUP BY key HAVING COUNT(*) > 1 ORDER BY key LIMIT 1"
+    )
+
+
+def bad_media(table: TableName) -> str:
+    """Return the query for a request whose media URI is malformed (GB109) or of unknown type (GB110)."""
+    uri = "JSON_VALUE(part, '$.fileData.fileUri')"
+    well_formed = f"REGEXP_CONTAINS({uri}, {string_literal(f'^(?:{URI_PATTERN})$')})"
+    return (
+        f"SELECT key, IF({well_formed}, 'GB110', 'GB109') AS rule_id\n"
+        f"FROM {table.sql}, UNNEST(JSON_QUERY_ARRAY(request, '$.contents[0].parts')) AS part\n"
+        f"WHERE {uri} IS NOT NULL AND (NOT {well_formed} OR JSON_VALUE(part, '$.fileData.mimeType') = '')\n"
+        "ORDER BY key LIMIT 1"
+    )
+
+
+def last_part(table: TableName, *, limits: Limits, largest: int) -> str:
+    """Return the query for the index of the last part that the requests of *table* need."""
+    return f"SELECT MAX(part) AS last_part FROM ({_sliced(table, limits, largest)})"
+
+
+def create_part(target: TableName, *, source: TableName, part: int, limits: Limits, largest: int) -> str:
+    """Return the statement that copies one part of the requests in *source* to *target*, which may be the same.
+
+    :param largest: bytes of the largest request.
+    """
+    return (
+        f"{_create(target)}\n"
+        f"SELECT requests.key AS key, requests.request AS request FROM {source.sql} AS requests\n"
+        f"JOIN ({_sliced(source, limits, largest)}) AS slices ON requests.key = slices.key\n"
+        f"WHERE slices.part = {part}"
+    )
+
+
+def checksum(table: TableName) -> str:
+    """Return the query for rows, size and a checksum of *table*: equal for equal requests, whatever their order."""
+    row = "TO_HEX(SHA256(CONCAT(key, '\\n', TO_JSON_STRING(request))))"
+    return (
+        f"SELECT COUNT(*) AS row_count, SUM({_SIZE}) AS total_size,\n"
+        f"  TO_HEX(SHA256(STRING_AGG({row}, '' ORDER BY key))) AS checksum\n"
+        f"FROM {table.sql}"
+    )
+
+
+def _sliced(table: TableName, limits: Limits, largest: int) -> str:
+    """Give every key its part, in order of keys.
+
+    Each request weighs what it takes of a part: its share of the rows or of the bytes, whichever is more. A part takes
+    what begins within its capacity, so room is left for the one request that ends beyond it.
+    """
+    room = max(limits.size - largest, 1)
+    weight = f"GREATEST(({_SIZE}) * {limits.rows}, {room})"
+    before = "SUM(weight) OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - weight"
+    return (
+        f"SELECT key, DIV({before}, {room * limits.rows}) AS part\n"
+        f"FROM (SELECT key, {weight} AS weight FROM {table.sql})"
+    )
+
+
+def _create(table: TableName) -> str:
+    expires = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRES_AFTER_DAYS} DAY)"
+    return f"CREATE OR REPLACE TABLE {table.sql} OPTIONS (expiration_timestamp = {expires}) AS"
+
+
+def _subquery(sql: str) -> str:
+    """The line ends keep a comment at the end of *sql* from swallowing what follows."""
+    return f"(\n{sql.strip().removesuffix(';')}\n) AS {_ROWS}"
+
+
+def _segment(segment: Segment, columns: Mapping[str, landing.Column], null_as: str) -> str:
+    if isinstance(segment, Fixed):
+        return string_literal(segment.json)
+    if isinstance(segment, FilePart):
+        return _file_part(segment, columns[segment.column])
+    pieces = [
+        string_literal(piece)
+        if isinstance(piece, str)
+        else f"IFNULL({_text(columns[piece.name])}, {string_literal(null_as)})"
+        for piece in segment.pieces
+    ]
+    return f"TO_JSON_STRING(CONCAT({', '.join(pieces)}))"
+
+
+def _text(column: landing.Column) -> str:
+    """The text of a column, as ``batch.text.text_of`` writes it."""
+    name = f"{_ROWS}.{identifier(column.name)}"
+    if column.mode == "REPEATED":
+        return f"TO_JSON_STRING(IFNULL({name}, []))"
+    if column.type == "STRING":
+        return name
+    if column.type in _CASTABLE:
+        return f"CAST({name} AS STRING)"
+    if column.type == "STRUCT":
+        return f"IF({name} IS NULL, NULL, TO_JSON_STRING({name}))"
+    if column.type == "JSON":
+        return f"IFNULL(JSON_VALUE({name}), NULLIF(TO_JSON_STRING({name}), 'null'))"
+    raise TemplateError(
+        f"Column {column.name} is of type {column.type}, which has no text here. Nothing was sent; cast it."
+    )
+
+
+def _file_part(part: FilePart, column: landing.Column) -> str:
+    if column.type != "STRING" or column.mode == "REPEATED":
+        raise TemplateError(
+            f"Media column {column.name} is of type {column.type}; URIs are STRING. Nothing was sent; cast it."
+        )
+    uri = f"{_ROWS}.{identifier(column.name)}"
+    mime_type = string_literal(part.mime_type) if part.mime_type else _mime_type(uri)
+    head, middle, tail = (string_literal(text) for text in (',{"fileData":{"fileUri":', ',"mimeType":', "}}"))
+    file = f"CONCAT({head}, TO_JSON_STRING({uri}), {middle}, TO_JSON_STRING({mime_type}), {tail})"
+    return f"IF(IFNULL({uri}, '') = '', '', {file})"
+
+
+def _mime_type(uri: str) -> str:
+    """By extension; an unknown one gives an empty text, which the check of media refuses."""
+    cases = " ".join(
+        f"WHEN {string_literal(extension)} THEN {string_literal(mime_type)}"
+        for extension, mime_type in MIME_TYPES.items()
+    )
+    extension = f"LOWER(REGEXP_EXTRACT(CONCAT({uri}, '#'), {string_literal(EXTENSION_PATTERN)}))"
+    return f"CASE {extension} {cases} ELSE '' END"

@@ -1,0 +1,348 @@
+"""BigQuery jobs as values, and what a load starts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.landing import (
+    Column,
+    JobOutcome,
+    TableInfo,
+    WarehouseJob,
+    job_id,
+    outcome_of_error,
+    redacted,
+    same_configuration,
+)
+from airflow_batch_gemini.batch.ledger import Ledger
+from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
+from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.exceptions import OutputError
+from airflow_batch_gemini.sql.landing import load_predictions, query, query_into
+from airflow_batch_gemini.sql.plan import LoadPlan, OutputFile, plan_part
+
+QUERY = {"query": {"query": "SELECT 1", "useLegacySql": False}}
+JOB_NAME = "projects/p/locations/us-central1/batchPredictionJobs/7"
+PART = Part(index=0, uri="gs://my-bucket/w/requests/part-00000.jsonl", rows=3, size=9, checksum="crc==")
+MANIFEST = Manifest(
+    identity=Identity(dag_id="d", run_id="r", task_id="t"),
+    workspace="gs://my-bucket/w",
+    project_id="p",
+    location="us-central1",
+    model="publishers/google/models/gemini-3.5-flash",
+    requests="gcs",
+    predictions="gcs",
+    predictions_dataset=None,
+    parts=(PART,),
+    template_fingerprint="f",
+    response_schema=None,
+    created_at="2026-09-01T00:00:00+00:00",
+)
+TABLES = BatchTables(DatasetName("p", "d"), MANIFEST.batch_id)
+LEDGER = Ledger(
+    state="SUBMITTED",
+    epoch=2,
+    since=1,
+    nonce="n",
+    owner="o",
+    fingerprint=MANIFEST.fingerprint(0),
+    input_uri="gs://my-bucket/w/input/part-00000/e2-n.jsonl",
+    destination_uri="gs://my-bucket/w/predictions/part-00000",
+    job_name=JOB_NAME,
+)
+FOLDER = "gs://my-bucket/w/predictions/part-00000/prediction-model-2026-09-01T10:00:00.123456Z"
+
+
+def job(state: str = "JOB_STATE_SUCCEEDED", output_uri: str = FOLDER) -> Job:
+    return Job(name=JOB_NAME, state=state, output_uri=output_uri)
+
+
+def ended(output_uri: str | None = FOLDER, state: str = "JOB_STATE_SUCCEEDED", part: Part = PART) -> PartJob:
+    return PartJob(part=part, epoch=2, job=job(state, output_uri or ""), output_uri=output_uri)
+
+
+# ------------------------------------------------------------------------------------------------- BigQuery jobs
+
+
+def test_a_job_is_named_after_what_it_does() -> None:
+    """Equal work, equal name; the order of the keys says nothing."""
+    turned = {"query": {"useLegacySql": False, "query": "SELECT 1"}}
+    assert job_id(QUERY, purpose="audit") == job_id(turned, purpose="audit")
+    names = {
+        job_id(QUERY, purpose="audit"),
+        job_id(QUERY, purpose="audit", salt="x"),
+        job_id(QUERY, purpose="audit", attempt=1),
+        job_id(QUERY, purpose="publish"),
+        job_id(query("SELECT 2"), purpose="audit"),
+    }
+    assert len(names) == 5
+
+
+def test_the_name_tells_the_attempt() -> None:
+    """Names of other makers count as first attempts."""
+    name = job_id(QUERY, purpose="audit", attempt=12)
+    assert WarehouseJob(project="p", location="US", job_id=name).attempt == 12
+    assert WarehouseJob(project="p", location="US", job_id="other").attempt == 0
+
+
+def test_a_job_travels_as_a_list_of_names() -> None:
+    """And comes back."""
+    found = WarehouseJob(project="p", location="US", job_id="j")
+    assert WarehouseJob.from_list(found.to_list()) == found
+    assert str(found) == "p:US.j"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [
+        (QUERY, True),
+        ({"query": {**QUERY["query"], "priority": "INTERACTIVE"}, "jobType": "QUERY"}, True),
+        ({"query": {"query": "SELECT 1", "useLegacySql": "false"}}, True),
+        ({"query": {"query": "SELECT 2", "useLegacySql": False}}, False),
+        ({"query": {"query": "SELECT 1"}}, False),
+        ({"load": {}}, False),
+        (None, False),
+    ],
+)
+def test_a_job_is_the_same_when_it_does_all_that_was_asked(theirs: Any, same: bool) -> None:
+    """BigQuery adds defaults of its own and writes numbers as strings."""
+    assert same_configuration(QUERY, theirs) is same
+
+
+def test_lists_are_the_same_only_element_by_element() -> None:
+    """A load of two files is not a load of one."""
+    one, two = {"a": ["x"]}, {"a": ["x", "y"]}
+    assert not same_configuration(one, two)
+    assert not same_configuration(one, {"a": "x"})
+    assert same_configuration({"a": [{"n": 1}]}, {"a": [{"n": "1", "mode": "NULLABLE"}]})
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (
+            "Not found: Table p:d.t was not found in location US",
+            "Not found: Table p:d.t was not found in location US",
+        ),
+        ("Unexpected string literal 'my secret' at [1:8]", "Unexpected string literal '…' at [1:8]"),
+        (
+            "Could not parse 'it's \"secret\"' as INT64 for field x",
+            "Could not parse '…' as INT64 for field x",
+        ),
+        ('Bad "a" and "b"', "Bad '…'"),
+        ("Bad int64 value: secret", "Bad int64 value: …"),
+        ("first line\nsecret second", "first line"),
+        ("x" * 500, "x" * 300),
+        ("", ""),
+    ],
+)
+def test_an_error_message_loses_whatever_it_quotes(message: str, kept: str) -> None:
+    """A literal or a value may be a prompt or an answer."""
+    assert redacted(message) == kept
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "transient"),
+    [
+        ("backendError", "", True),
+        ("rateLimitExceeded", "", True),
+        ("invalidQuery", "Syntax error", False),
+        ("invalidQuery", "Transaction is aborted due to concurrent update against table p.d.t", True),
+        ("invalidQuery", "Could not serialize access to table p.d.t", True),
+        ("notFound", "", False),
+        (None, "", False),
+    ],
+)
+def test_a_failure_that_may_pass_is_told_from_one_that_will_not(
+    reason: str | None, message: str, transient: bool
+) -> None:
+    """Two loads into one results table may abort each other; the loser simply runs again."""
+    outcome = outcome_of_error(reason, message)
+    assert outcome.done
+    assert outcome.failed
+    assert outcome.transient is transient
+    assert not JobOutcome(done=True).failed
+
+
+# ---------------------------------------------------------------------------------------- what the load starts from
+
+
+def test_a_part_needs_a_ledger_with_a_job() -> None:
+    """An answer that was never bought cannot be loaded."""
+    assert paid_ledger(MANIFEST, 0, LEDGER) is LEDGER
+    with pytest.raises(OutputError, match="Part 0 has no ledger"):
+        paid_ledger(MANIFEST, 0, None)
+    with pytest.raises(OutputError, match="Part 0 is INTENT"):
+        paid_ledger(MANIFEST, 0, replace(LEDGER, state="INTENT", job_name=None))
+
+
+def test_a_job_for_other_requests_is_not_this_parts_job() -> None:
+    """Prepared anew after the submit: the answers would stand on the wrong rows."""
+    with pytest.raises(OutputError, match="prepared anew"):
+        paid_ledger(MANIFEST, 0, replace(LEDGER, fingerprint="0" * 32))
+
+
+@pytest.mark.parametrize(
+    "state", ["JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING", "NEW_WORD"]
+)
+def test_a_job_at_work_is_waited_for_first(state: str) -> None:
+    """Half an output is no output."""
+    with pytest.raises(OutputError, match="wait for it first"):
+        part_job(PART, LEDGER, job(state))
+
+
+@pytest.mark.parametrize(
+    ("state", "uri", "landed"),
+    [
+        ("JOB_STATE_SUCCEEDED", FOLDER, FOLDER),
+        ("JOB_STATE_PARTIALLY_SUCCEEDED", FOLDER, FOLDER),
+        ("JOB_STATE_FAILED", FOLDER, FOLDER),
+        ("JOB_STATE_CANCELLED", FOLDER, FOLDER),
+        ("JOB_STATE_FAILED", "", None),
+        ("JOB_STATE_EXPIRED", FOLDER, None),
+    ],
+)
+def test_what_a_dead_job_answered_is_kept(state: str, uri: str, landed: str | None) -> None:
+    """It was paid for."""
+    assert part_job(PART, LEDGER, job(state, uri)).output_uri == landed
+
+
+def test_a_succeeded_job_that_wrote_nowhere_stops_the_load() -> None:
+    """Its answers are somewhere, and were paid for."""
+    with pytest.raises(OutputError, match="does not say where"):
+        part_job(PART, LEDGER, job(output_uri=""))
+
+
+# --------------------------------------------------------------------------------------------------------- the plan
+
+
+def files(*names: str) -> list[OutputFile]:
+    folder = GcsUri.parse(FOLDER)
+    return [OutputFile(folder / name, generation) for generation, name in enumerate(names, start=1)]
+
+
+def test_every_prediction_file_below_the_folder_is_landed_and_nothing_else() -> None:
+    """Shards in any order; what a running job had so far comes again in the final file."""
+    found = files("predictions.jsonl-00001-of-00002", "incremental_predictions.jsonl", "errors.txt",
+                  "sub/predictions.jsonl-00000-of-00002")  # fmt: skip
+    plan = plan_part(ended(), TABLES, files=found)
+    requests, predictions = plan.loads
+    assert predictions.configuration["load"]["sourceUris"] == [
+        f"{FOLDER}/predictions.jsonl-00001-of-00002",
+        f"{FOLDER}/sub/predictions.jsonl-00000-of-00002",
+    ]
+    assert predictions.table == plan.tables.predictions == TABLES.landing(0, 2)
+    assert requests.configuration["load"]["sourceUris"] == [PART.uri]
+    assert requests.salt == "crc=="
+
+
+def test_files_written_anew_are_loaded_anew() -> None:
+    """The generation of an object is part of the job's name."""
+    first = plan_part(ended(), TABLES, files=[OutputFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 1)])
+    again = plan_part(ended(), TABLES, files=[OutputFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 2)])
+    assert first.loads[1].configuration == again.loads[1].configuration
+    assert first.loads[1].salt != again.loads[1].salt
+
+
+def test_a_succeeded_job_without_files_stops_the_load() -> None:
+    """Somebody moved what was paid for."""
+    with pytest.raises(OutputError, match=r"no predictions\.jsonl below"):
+        plan_part(ended(), TABLES, files=files("incremental_predictions.jsonl"))
+
+
+@pytest.mark.parametrize("part_ended", [ended(state="JOB_STATE_FAILED"), ended(None, "JOB_STATE_EXPIRED")])
+def test_a_dead_job_without_files_leaves_its_rows_missing(part_ended: PartJob) -> None:
+    """They are accounted for all the same."""
+    plan = plan_part(part_ended, TABLES)
+    assert plan.tables.predictions is None
+    assert [load.purpose for load in plan.loads] == ["requests"]
+
+
+PREDICTIONS = TableName.parse("p.d.predictions")
+COLUMNS = (Column("key", "STRING"), Column("status", "STRING"), Column("response", "JSON"))
+
+
+def info(*columns: Column) -> TableInfo:
+    return TableInfo(table=PREDICTIONS, location="us-central1", rows=1, size=1, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "response", "time"),
+    [
+        (COLUMNS, "JSON", None),
+        ((*COLUMNS, Column("processed_time", "TIMESTAMP")), "JSON", "TIMESTAMP"),
+        (
+            (*COLUMNS[:2], Column("response", "STRING"), Column("processed_time", "STRING")),
+            "STRING",
+            "STRING",
+        ),
+    ],
+)
+def test_predictions_in_bigquery_are_read_where_they_are(
+    columns: tuple[Column, ...], response: str, time: str | None
+) -> None:
+    """Nothing is loaded; the statement is rendered for the columns there are."""
+    part = replace(PART, uri="bq://p.d.requests")
+    plan = plan_part(ended(f"bq://{PREDICTIONS}", part=part), TABLES, predictions=info(*columns))
+    assert plan.loads == ()
+    assert plan.tables.requests == TableName.parse("p.d.requests")
+    assert (plan.tables.predictions, plan.tables.response_type, plan.tables.time_type) == (
+        PREDICTIONS,
+        response,
+        time,
+    )
+
+
+def test_a_table_that_is_no_output_of_ours_stops_the_load() -> None:
+    """Without key, status and response nobody can say whose answer it is."""
+    with pytest.raises(OutputError, match="no column status, response"):
+        plan_part(ended(f"bq://{PREDICTIONS}"), TABLES, predictions=info(COLUMNS[0]))
+
+
+def test_a_missing_output_table_stops_the_load_unless_the_job_died() -> None:
+    """A dead job may have written none."""
+    with pytest.raises(OutputError, match="does not exist"):
+        plan_part(ended(f"bq://{PREDICTIONS}"), TABLES)
+    assert plan_part(ended(f"bq://{PREDICTIONS}", "JOB_STATE_CANCELLED"), TABLES).tables.predictions is None
+
+
+def test_the_raw_landing_has_an_explicit_schema_and_replaces_itself() -> None:
+    """No value of a row decides the type of a column, and a second load is the first one."""
+    load = load_predictions([GcsUri.parse(f"{FOLDER}/predictions.jsonl")], TABLES.landing(0, 2))["load"]
+    assert [(field["name"], field["type"]) for field in load["schema"]["fields"]] == [
+        ("key", "STRING"),
+        ("status", "STRING"),
+        ("processed_time", "STRING"),
+        ("request", "JSON"),
+        ("response", "JSON"),
+    ]
+    assert load["writeDisposition"] == "WRITE_TRUNCATE"
+    assert load["ignoreUnknownValues"] is True
+    assert load["maxBadRecords"] == 0
+
+
+def test_the_plan_knows_every_table_it_makes() -> None:
+    """They stay for a while and then go by themselves."""
+    parts = (plan_part(ended(), TABLES, files=files("predictions.jsonl")),)
+    plan = LoadPlan(
+        manifest=MANIFEST,
+        project="p",
+        location="us-central1",
+        parts=parts,
+        jobs=(job(),),
+        landing=TABLES,
+        results=TableName.parse("p.d.results"),
+        errors=TableName.parse("p.d.results_errors"),
+    )
+    assert plan.kept == (TABLES.requests(0), TABLES.landing(0, 2), plan.outcomes)
+    assert plan.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"] == (
+        f"gemini_outcomes_{MANIFEST.batch_id}"
+    )
+    assert "GROUP BY outcome" in plan.audit()["query"]["query"]
+    assert plan.publish() == query(plan.publish()["query"]["query"])
+    assert query_into("SELECT 1", plan.outcomes)["query"]["writeDisposition"] == "WRITE_TRUNCATE"

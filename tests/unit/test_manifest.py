@@ -1,0 +1,136 @@
+"""The manifest is the single truth about a batch, and equal work has equal fingerprints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.exceptions import SourceError
+
+IDENTITY = Identity(dag_id="dag", run_id="run", task_id="prepare")
+PARTS = (
+    Part(index=0, uri="gs://work/w/requests/part-00000.jsonl", rows=2, size=20, checksum="AAAA"),
+    Part(index=1, uri="gs://work/w/requests/part-00001.jsonl", rows=1, size=10, checksum="BBBB"),
+)
+MANIFEST = Manifest(
+    identity=IDENTITY,
+    workspace="gs://work/w",
+    project_id="p",
+    location="us-central1",
+    model="publishers/google/models/gemini-3.5-flash",
+    requests="gcs",
+    predictions="gcs",
+    predictions_dataset=None,
+    parts=PARTS,
+    template_fingerprint="f",
+    response_schema={"type": "STRING"},
+    created_at="2026-11-22T06:00:00+00:00",
+)
+
+
+def test_an_identity_is_the_task_instance_and_nothing_else() -> None:
+    """Joining its words differently gives another; it is a legal label value."""
+    same = Identity(dag_id="dag", run_id="run", task_id="prepare", map_index=-1)
+    assert same.batch_id == IDENTITY.batch_id
+    others = [
+        replace(IDENTITY, dag_id="da", run_id="grun"),
+        replace(IDENTITY, run_id="x"),
+        replace(IDENTITY, task_id="x"),
+        replace(IDENTITY, map_index=0),
+    ]
+    assert len({IDENTITY.batch_id, *(one.batch_id for one in others)}) == 5
+    assert len(IDENTITY.batch_id) == 32
+
+
+def test_a_workspace_is_a_folder_per_task_instance() -> None:
+    """A mapped one has its index as one more folder."""
+    work = GcsUri.parse("gs://work/x")
+    assert str(IDENTITY.workspace(work)) == "gs://work/x/dag/run/prepare"
+    assert str(replace(IDENTITY, map_index=3).workspace(work)) == "gs://work/x/dag/run/prepare/3"
+
+
+def test_a_manifest_survives_its_file() -> None:
+    """Equal manifests are equal bytes."""
+    data = MANIFEST.to_json()
+    assert Manifest.from_json(data) == MANIFEST
+    assert Manifest.from_json(data).to_json() == data
+    assert (MANIFEST.rows, MANIFEST.size) == (3, 30)
+
+
+def _changed(**changes: Any) -> bytes:
+    return json.dumps({**json.loads(MANIFEST.to_json()), **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        _changed(format=2),
+        _changed(rows=4),
+        _changed(batch_id="x"),
+        _changed(more=1),
+        _changed(parts=[{"index": 0}]),
+    ],
+)
+def test_anything_else_is_no_manifest(data: bytes) -> None:
+    """Cut off, of another format, or contradicting itself."""
+    with pytest.raises(SourceError, match=r"manifest\.json"):
+        Manifest.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"model": "publishers/google/models/other"}, False),
+        ({"project_id": "q"}, False),
+        ({"location": "europe-west1"}, False),
+        ({"template_fingerprint": "g"}, False),
+        ({"predictions": "bigquery", "predictions_dataset": "p.d"}, False),
+        ({"parts": (replace(PARTS[0], checksum="CCCC"), PARTS[1])}, False),
+        ({"parts": (replace(PARTS[0], rows=3), PARTS[1])}, False),
+        ({"created_at": "2027-01-01T00:00:00+00:00"}, True),
+        ({"parts": (PARTS[0], replace(PARTS[1], checksum="CCCC"))}, True),
+    ],
+)
+def test_a_fingerprint_changes_with_what_decides_the_answers(change: dict[str, Any], same: bool) -> None:
+    """And with nothing else: not with time, not with another part."""
+    assert (replace(MANIFEST, **change).fingerprint(0) == MANIFEST.fingerprint(0)) is same
+
+
+def test_the_reference_in_xcom_holds_names_and_counts_only() -> None:
+    """It is read back from what XCom gives, and from nothing else."""
+    ref = MANIFEST.ref
+    assert BatchRef.from_dict(ref.to_dict()) == ref
+    assert (ref.rows, ref.size, ref.parts, str(ref.folder)) == (3, 30, 2, "gs://work/w")
+    for wrong in ({**ref.to_dict(), "more": 1}, {}):
+        with pytest.raises(SourceError, match="GeminiBatchPrepareOperator"):
+            BatchRef.from_dict(wrong)
+    with pytest.raises(SourceError, match="NoneType"):
+        BatchRef.from_dict(None)
+
+
+def test_a_person_finds_everything_of_a_batch_by_its_name() -> None:
+    """On Cloud Storage and in BigQuery."""
+    folder = Workspace(GcsUri.parse("gs://work/w"))
+    assert [str(uri).removeprefix("gs://work/w/") for uri in (
+        folder.manifest, folder.report, folder.requests(0), folder.ledger(1),
+        folder.job_input(0, 2, "abc"), folder.predictions(0),
+    )] == [
+        "manifest.json", "report.json", "requests/part-00000.jsonl", "ledger/part-00001.json",
+        "input/part-00000/e2-abc.jsonl", "predictions/part-00000",
+    ]  # fmt: skip
+    tables = BatchTables(DatasetName("p", "d"), "id")
+    assert [table.table for table in (
+        tables.requests(0), tables.job_input(0, 1), tables.predictions(0, 1), tables.landing(0, 1)
+    )] == [
+        "gemini_requests_id_00000", "gemini_input_id_00000_e1",
+        "gemini_predictions_id_00000_e1", "gemini_landing_id_00000_e1",
+    ]  # fmt: skip

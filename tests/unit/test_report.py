@@ -1,0 +1,148 @@
+"""The report: counts that add up, or an error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.pricing import PRICES
+from airflow_batch_gemini.batch.report import Report, Tally, audit, tally
+from airflow_batch_gemini.exceptions import AccountingError, OutputError
+
+
+def row(outcome: str, count: int, cost: str | None = None, **tokens: int) -> dict[str, Any]:
+    names = (
+        "prompt_tokens",
+        "cached_tokens",
+        "output_tokens",
+        "thoughts_tokens",
+        "total_tokens",
+        "without_tokens",
+    )
+    found = {name: tokens.get(name) for name in names}
+    return {
+        "outcome": outcome,
+        "row_count": count,
+        "cost_usd": None if cost is None else Decimal(cost),
+        **found,
+    }
+
+
+ROWS = [
+    row("succeeded", 8, "0.012", prompt_tokens=800, output_tokens=80, total_tokens=880, without_tokens=1),
+    row("truncated", 1, "0.001", prompt_tokens=100, output_tokens=10, thoughts_tokens=5, total_tokens=115),
+    row("missing", 1),
+    row("lines", 11),
+    row("unknown", 0),
+]
+COUNTED = tally(ROWS)
+JOBS = [
+    Job(name="j1", state="JOB_STATE_SUCCEEDED", output_uri="gs://b/o", create_time=10.0, end_time=90.0),
+    Job(name="j2", state="JOB_STATE_FAILED", create_time=5.0),
+]
+
+
+def report(counted: Tally = COUNTED, *, model: str = "gemini-3.5-flash") -> Report:
+    return Report.of(
+        counted,
+        batch_id="b",
+        model=model,
+        price=PRICES.get(model),
+        jobs=JOBS,
+        tables={"results": "p.d.r", "errors": "p.d.e"},
+        loaded_at=100.0,
+    )
+
+
+def words(found: Report) -> list[list[str]]:
+    return [text.split() for text in found.lines()]
+
+
+def test_the_tally_adds_up_over_the_outcomes() -> None:
+    """An outcome that nobody had is zero."""
+    assert COUNTED.rows == 10
+    assert COUNTED.outcomes["blocked"] == 0
+    assert COUNTED.tokens == {"prompt": 900, "cached": 0, "output": 90, "thoughts": 5, "total": 995}
+    assert COUNTED.cost_usd == Decimal("0.013")
+    assert (COUNTED.lines, COUNTED.duplicates, COUNTED.without_tokens) == (11, 2, 1)
+
+
+def test_a_batch_whose_counts_add_up_passes() -> None:
+    """Duplicates are counted and do no harm."""
+    audit(COUNTED, rows=10)
+
+
+@pytest.mark.parametrize("rows", [9, 11, 0])
+def test_counts_that_do_not_add_up_stop_the_load(rows: int) -> None:
+    """Before anything is published."""
+    with pytest.raises(AccountingError, match="Nothing was published"):
+        audit(COUNTED, rows=rows)
+
+
+def test_fewer_lines_than_answered_rows_is_impossible_and_stops_the_load() -> None:
+    """The two queries must have seen different tables."""
+    with pytest.raises(AccountingError):
+        audit(replace(COUNTED, lines=3), rows=10)
+
+
+def test_a_line_that_answers_nobody_stops_the_load() -> None:
+    """It may be the answer that another row is missing."""
+    with pytest.raises(OutputError, match="2 of 11 output lines"):
+        audit(replace(COUNTED, unknown=2), rows=10)
+
+
+def test_the_report_is_plain_data_with_the_price_it_was_reckoned_by() -> None:
+    """What XCom keeps is what report.json says."""
+    document = report().to_dict()
+    assert json.loads(report().to_json()) == document
+    assert document["cost_usd"] == 0.013
+    assert document["price"]["input"] == "1.50"
+    assert document["times"] == {
+        "first_job_created": "1970-01-01T00:00:05+00:00",
+        "last_job_ended": "1970-01-01T00:01:30+00:00",
+        "loaded": "1970-01-01T00:01:40+00:00",
+    }
+    assert [job["state"] for job in document["jobs"]] == ["JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED"]
+
+
+def test_with_an_unknown_price_the_cost_is_unknown() -> None:
+    """Not zero."""
+    document = report(model="gemini-9").to_dict()
+    assert (document["cost_usd"], document["price"]) == (None, None)
+    assert ["cost", "unknown"] in words(report(model="gemini-9"))
+
+
+def test_the_small_table_lines_up_and_leaves_out_what_is_zero() -> None:
+    """It ends the log of the load."""
+    lines = report().lines()
+    starts = {len(text) - len(text[22:].lstrip()) for text in lines}
+    assert starts == {22}
+    said = words(report())
+    assert said[2:6] == [["rows", "10"], ["succeeded", "8"], ["truncated", "1"], ["missing", "1"]]
+    assert not any("blocked" in cells for cells in said)
+    assert ["duplicate", "lines", "2"] in said
+    assert ["cost", "0.013000", "USD"] in said
+    assert ["rows", "of", "unknown", "cost", "1"] in said
+
+
+def test_without_duplicates_and_with_all_tokens_known_nothing_is_said_of_them() -> None:
+    """A quiet report for a quiet batch."""
+    quiet = report(replace(COUNTED, lines=9, without_tokens=0)).lines()
+    assert not any(text.startswith(("duplicate", "rows of")) for text in quiet)
+
+
+def test_an_asset_event_carries_counts_only() -> None:
+    """For whoever waits for the results."""
+    assert report().counts() == {
+        "batch_id": "b",
+        "rows": 10,
+        "succeeded": 8,
+        "truncated": 1,
+        "missing": 1,
+        "cost_usd": 0.013,
+    }

@@ -1,0 +1,44 @@
+"""The two statements of a job's own input, before GoogleSQL's analyzer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.sql.clone import clone_table, drop_table
+
+SOURCE = TableName.parse("google.com:proj-x.d.gemini_requests-1")
+TARGET = TableName.parse("proj-x.d.gemini_input_e1_abc")
+
+
+@pytest.fixture(scope="module")
+def analyse() -> Any:
+    """Analyse a statement with the source table in the catalog."""
+    from zetasql.api import Analyzer, CatalogBuilder, TableBuilder
+    from zetasql.types import AnalyzerOptions, LanguageFeature, LanguageOptions, TypeKind
+
+    language = LanguageOptions.maximum_features()
+    language.supported_statement_kinds = []
+    # BigQuery has it; the open-source analyzer keeps it behind a switch.
+    language.enabled_language_features.append(LanguageFeature.FEATURE_CREATE_TABLE_CLONE)
+    table = TableBuilder(str(SOURCE)).add_column("key", TypeKind.TYPE_STRING).build()
+    catalog = CatalogBuilder("c").add_table(table).build()
+    options = AnalyzerOptions(language_options=language)
+    return lambda sql: Analyzer.analyze_statement_static(sql, options, catalog)
+
+
+def test_a_clone_is_a_create_table_statement_of_the_source(analyse: Any) -> None:
+    """And does nothing when the target exists."""
+    statement = analyse(clone_table(SOURCE, TARGET))
+    assert type(statement).__name__ == "ResolvedCreateTableStmt"
+    assert list(statement.name_path) == [str(TARGET)]
+    assert "IF NOT EXISTS" in clone_table(SOURCE, TARGET)
+
+
+def test_a_drop_names_the_table_and_does_not_mind_its_absence(analyse: Any) -> None:
+    """Twice is as good as once."""
+    statement = analyse(drop_table(TARGET))
+    assert type(statement).__name__ == "ResolvedDropStmt"
+    assert (list(statement.name_path), statement.is_if_exists) == ([str(TARGET)], True)

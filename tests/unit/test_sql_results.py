@@ -1,0 +1,346 @@
+"""Every statement of the load before its judge: GoogleSQL's own analyzer and reference implementation."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from outcome_corpus import CORPUS, candidate, line, response
+
+from airflow_batch_gemini.batch.landing import Column
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.outcome import Line, Reading, classify
+from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_of
+from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.sql import outcomes, results
+from airflow_batch_gemini.sql.literal import string_literal
+
+REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
+OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
+JOB = "projects/p-x/locations/us-central1/batchPredictionJobs/1"
+PART = outcomes.PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=LANDED)
+PROVENANCE = outcomes.Provenance(
+    batch_id="b" * 32,
+    model="gemini-2.5-pro",
+    dag_id='it\'s a "dag" \\ `x`',
+    run_id="manual__2026-09-01T00:00:00+00:00",
+    batch_date="2026-09-01",
+)
+PRO = price_of("gemini-2.5-pro")
+OUTCOME_COLUMNS = (
+    *(c for c in results.ERRORS if c.name != "loaded_at"),
+    Column("answer", "JSON"),
+)
+
+
+class Judge:
+    """GoogleSQL with our tables in its catalog."""
+
+    def __init__(self) -> None:
+        from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
+        from zetasql.types import (
+            AnalyzerOptions,
+            LanguageOptions,
+            TypeKind,
+            ZetaSQLBuiltinFunctionOptions,
+        )
+
+        language = LanguageOptions.maximum_features()
+        language.supported_statement_kinds = []
+        self.options = AnalyzerOptions(language_options=language)
+        catalog = CatalogBuilder("c").with_builtin_functions(
+            ZetaSQLBuiltinFunctionOptions(language_options=language)
+        )
+        landed = [("key", "STRING"), ("status", "STRING"), ("processed_time", "STRING")]
+        tables = {
+            REQUESTS: [("key", "STRING"), ("request", "JSON")],
+            LANDED: [*landed, ("request", "JSON"), ("response", "JSON")],
+            OUTCOMES: [(c.name, c.type) for c in OUTCOME_COLUMNS],
+            RESULTS: [(c.name, c.type) for c in results.RESULTS],
+            ERRORS: [(c.name, c.type) for c in results.ERRORS],
+        }
+        for table, columns in tables.items():
+            built = TableBuilder(str(table))
+            for name, kind in columns:
+                built = built.add_column(name, getattr(TypeKind, f"TYPE_{kind}"))
+            catalog = catalog.add_table(built.build())
+        self.catalog = catalog.build()
+        self._analyzer, self._prepared = Analyzer, PreparedQuery
+
+    def analyse(self, sql: str) -> Any:
+        return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
+
+    def analyse_script(self, script: str) -> list[str]:
+        """Analyse every statement, and return what kinds they are."""
+        return [
+            type(statement).__name__
+            for statement in self._analyzer.iterate_script(script, self.options, self.catalog)
+        ]
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Evaluate a query by the reference implementation."""
+        query = (
+            self._prepared.builder()
+            .set_sql(f"SELECT TO_JSON_STRING(t) FROM ({sql}) AS t")
+            .set_analyzer_options(self.options)
+            .set_catalog(self.catalog)
+        )
+        with query.prepare() as prepared:
+            answer = prepared.execute().content.table_data.row
+        found = [json.loads(row.cell[0].string_value) for row in answer or []]
+        # GoogleSQL writes a NUMERIC that no double holds as text.
+        return [
+            {**row, "cost_usd": None if row["cost_usd"] is None else Decimal(str(row["cost_usd"]))}
+            for row in found
+        ]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge()
+
+
+def inline(sql: str, keys: list[str], lines: list[tuple[str, dict[str, Any]]]) -> str:
+    """Put rows in the place of the tables."""
+    requests = ", ".join(f"STRUCT({string_literal(key)} AS key)" for key in keys)
+    landed = ", ".join(f"STRUCT({_landed(key, found)})" for key, found in [*lines, ("", line())])
+    sql = sql.replace(f"`{REQUESTS}`", f"(SELECT * FROM UNNEST([{requests}]))")
+    return sql.replace(f"`{LANDED}`", f"(SELECT * FROM UNNEST([{landed}]) WHERE key != '')")
+
+
+def _landed(key: str, found: dict[str, Any]) -> str:
+    status, answer = found.get("status"), found.get("response")
+    return ", ".join(
+        [
+            f"{string_literal(key)} AS key",
+            f"{'CAST(NULL AS STRING)' if status is None else string_literal(status)} AS status",
+            f"{string_literal(found['processed_time'])} AS processed_time",
+            "CAST(NULL AS JSON) AS response"
+            if answer is None
+            else f"PARSE_JSON({string_literal(json.dumps(answer))}) AS response",
+        ]
+    )
+
+
+def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
+    tokens = reading.tokens
+    return {
+        "batch_id": "b" * 32,
+        "key": key,
+        "outcome": reading.outcome.value,
+        "reason": reading.reason,
+        "code": reading.code,
+        "status": reading.status,
+        "message": reading.message,
+        "retryable": reading.retryable,
+        "text": reading.text,
+        "answer": reading.answer,
+        "finish_reason": reading.finish_reason,
+        "model": "gemini-2.5-pro",
+        "model_version": reading.model_version,
+        "prompt_tokens": tokens.prompt,
+        "cached_tokens": tokens.cached,
+        "output_tokens": tokens.output,
+        "thoughts_tokens": tokens.thoughts,
+        "total_tokens": tokens.total,
+        "cost_usd": cost(
+            price,
+            prompt=tokens.prompt,
+            cached=tokens.cached,
+            output=tokens.output,
+            thoughts=tokens.thoughts,
+        ),
+        "job_name": JOB,
+        "part": 0,
+        "epoch": 1,
+        "dag_id": PROVENANCE.dag_id,
+        "run_id": PROVENANCE.run_id,
+        "batch_date": "2026-09-01",
+    }
+
+
+def reference(lines: dict[str, dict[str, Any]], shape: Shape) -> dict[str, Reading]:
+    read = [
+        Line(
+            key=key,
+            status=found.get("status"),
+            processed_time=found["processed_time"],
+            response=found.get("response"),
+        )
+        for key, found in lines.items()
+    ]
+    return classify(list(lines), read, shape)
+
+
+@pytest.mark.parametrize("shape", list(Shape))
+def test_the_sql_and_the_reference_judge_every_line_of_the_corpus_alike(judge: Judge, shape: Shape) -> None:
+    """GoogleSQL's own evaluation of our query gives what batch/outcome.py gives, column by column."""
+    sql = outcomes.classify([PART], PROVENANCE, shape=shape, price=PRO)
+    found = judge.rows(
+        inline(sql, [f"k_{key}" for key in CORPUS], [(f"k_{k}", v) for k, v in CORPUS.items()])
+    )
+    by_key = {row["key"]: row for row in found}
+    wrong = {
+        key: (difference(by_key[key], expected(key, reading, PRO)))
+        for key, reading in reference(CORPUS, shape).items()
+    }
+    assert len(found) == len(CORPUS)
+    assert {key: columns for key, columns in wrong.items() if columns} == {}
+
+
+def difference(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    return {name: (found[name], value) for name, value in wanted.items() if found[name] != value}
+
+
+def test_of_two_lines_with_one_key_success_wins_and_then_the_later_one(judge: Judge) -> None:
+    """Duplicates never double a row, whatever order they come in."""
+    failed, good = line({}, "Internal error"), line(response(candidate("[1]")))
+    late = line(response(candidate("[2]")), time="2026-09-01T11:00:00+00:00")
+    tie = line(response(candidate("[9]")), time="2026-09-01T11:00:00+00:00")
+    lines = [("k_a", late), ("k_a", good), ("k_b", failed), ("k_b", good), ("k_b", failed), ("k_c", failed)]
+    lines += [("k_d", late), ("k_d", tie), ("k_d", late), ("k_unknown", good)]
+    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.ARRAY, price=None)
+    for order in (lines, lines[::-1]):
+        found = judge.rows(inline(sql, ["k_a", "k_b", "k_c", "k_d", "k_e"], order))
+        assert {row["key"]: (row["outcome"], row["answer"]) for row in found} == {
+            "a": ("succeeded", [2]),
+            "b": ("succeeded", [1]),
+            "c": ("failed", None),
+            "d": ("succeeded", [9]),
+            "e": ("missing", None),
+        }
+        assert len(found) == 5
+        read = [Line(key=k[2:], status=v["status"], processed_time=v["processed_time"], response=v["response"])
+                for k, v in order]  # fmt: skip
+        wanted = classify(list("abcde"), read, Shape.ARRAY)
+        assert {row["key"]: row["text"] for row in found} == {k: r.text for k, r in wanted.items()}
+
+
+def test_a_line_in_another_parts_output_is_no_answer(judge: Judge) -> None:
+    """Rows are joined by part and key."""
+    other = outcomes.PartTables(
+        part=1, epoch=2, job_name=f"{JOB}2", requests=TableName.parse("p-x.d.landed"), predictions=None
+    )
+    sql = outcomes.classify([PART, other], PROVENANCE, shape=Shape.TEXT, price=None)
+    found = judge.rows(inline(sql, ["k_a"], [("k_b", line(response(candidate("x"))))]))
+    assert {row["key"]: (row["outcome"], row["part"], row["epoch"]) for row in found} == {
+        "a": ("missing", 0, 1),
+        "b": ("missing", 1, 2),
+    }
+
+
+@pytest.mark.parametrize("response_type", ["JSON", "STRING"])
+@pytest.mark.parametrize("time_type", ["STRING", "TIMESTAMP", None])
+@pytest.mark.parametrize("shape", list(Shape))
+def test_the_classification_is_googlesql_whatever_the_output_table_looks_like(
+    judge: Judge, response_type: Any, time_type: Any, shape: Shape
+) -> None:
+    """Columns of a BigQuery destination may differ; the statement is rendered for what is there."""
+    part = outcomes.PartTables(
+        part=0,
+        epoch=1,
+        job_name=JOB,
+        requests=REQUESTS,
+        predictions=LANDED,
+        response_type=response_type,
+        time_type=time_type,
+    )
+    sql = outcomes.classify([part], PROVENANCE, shape=shape, price=PRO)
+    types = {"response": "JSON" if response_type == "JSON" else "STRING", "time": time_type or "STRING"}
+    answer = '{"candidates": [{"content": {"parts": [{"text": "[1]"}]}, "finishReason": "STOP"}]}'
+    row = (
+        f"STRUCT('k_a' AS key, '' AS status, CAST('2026-09-01 10:00:00+00' AS {types['time']}) AS processed_time, "
+        + (f"JSON '{answer}'" if response_type == "JSON" else f"'{answer}'")
+        + " AS response)"
+    )
+    sql = sql.replace(f"`{LANDED}`", f"(SELECT * FROM UNNEST([{row}]))")
+    [found] = judge.rows(inline(sql, ["k_a"], []))
+    assert found["text"] == "[1]"
+    assert found["processed_time"] == (None if time_type is None else "2026-09-01T10:00:00Z")
+
+
+def test_without_any_output_every_row_is_missing(judge: Judge) -> None:
+    """A job that died before its first answer leaves no table; its rows are still accounted for."""
+    part = outcomes.PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=None)
+    found = judge.rows(
+        inline(outcomes.classify([part], PROVENANCE, shape=Shape.OBJECT, price=PRO), ["k_a", "k_b"], [])
+    )
+    assert [(row["outcome"], row["reason"], row["retryable"]) for row in found] == [
+        ("missing", "NO_LINE", True)
+    ] * 2
+    judge.analyse(outcomes.audit([part], OUTCOMES))
+
+
+def test_the_classification_answers_with_the_columns_that_are_published(judge: Judge) -> None:
+    """Names and types, so that no MERGE casts anything."""
+    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.OBJECT, price=PRO)
+    found = {c.name: c.column.type.type_kind.name for c in judge.analyse(sql).output_column_list}
+    assert found == {c.name: f"TYPE_{c.type}" for c in OUTCOME_COLUMNS}
+
+
+def test_the_cost_of_a_long_prompt_is_the_long_context_price(judge: Judge) -> None:
+    """The tier begins right above its limit."""
+    usage = {"candidatesTokenCount": 10}
+    lines = [
+        (f"k_{n}", line(response(candidate("x"), usage={"promptTokenCount": n, **usage})))
+        for n in (LONG_CONTEXT, LONG_CONTEXT + 1)
+    ]
+    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.TEXT, price=PRO)
+    found = {row["key"]: row["cost_usd"] for row in judge.rows(inline(sql, [k for k, _ in lines], lines))}
+    assert found == {"200000": Decimal("0.12505"), "200001": Decimal("0.25007625")}
+
+
+def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) -> None:
+    """Two tables, one transaction, two merges."""
+    script = results.publish(batch_id="b" * 32, outcomes=OUTCOMES, results=RESULTS, errors=ERRORS)
+    assert judge.analyse_script(script) == [
+        "ResolvedCreateTableStmt",
+        "ResolvedCreateTableStmt",
+        "ResolvedBeginStmt",
+        "ResolvedMergeStmt",
+        "ResolvedMergeStmt",
+        "ResolvedCommitStmt",
+    ]
+
+
+def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge) -> None:
+    """One row per outcome, and two for the lines."""
+    judge.analyse(outcomes.audit([PART], OUTCOMES))
+    judge.analyse(outcomes.audit([PART, PART], OUTCOMES))
+
+
+def test_the_judge_refuses_what_is_not_googlesql(judge: Judge) -> None:
+    """The oracle can say no, so its yes means something."""
+    with pytest.raises(Exception, match="nope"):
+        judge.analyse("SELECT nope")
+    with pytest.raises(Exception, match="loaded_at"):
+        judge.analyse(f"SELECT loaded_at FROM `{OUTCOMES}`")
+
+
+def test_names_and_ids_stay_literals_whatever_they_hold(judge: Judge) -> None:
+    """A dag id with quotes and backslashes comes back as it went in."""
+    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.TEXT, price=None)
+    [found] = judge.rows(inline(sql, ["k_'a\"\\"], []))
+    assert (found["dag_id"], found["key"]) == (PROVENANCE.dag_id, "'a\"\\")
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        ([Column("key", "STRING"), Column("part", "INT64")], []),
+        ([Column("KEY", "STRING", "REQUIRED"), Column("part", "INT64"), Column("more", "JSON")], []),
+        ([Column("key", "STRING")], ["part INT64 is missing"]),
+        ([Column("key", "BYTES"), Column("part", "INT64")], ["key is NULLABLE BYTES, not STRING"]),
+        (
+            [Column("key", "STRING", "REPEATED"), Column("part", "INT64")],
+            ["key is REPEATED STRING, not STRING"],
+        ),
+    ],
+)
+def test_a_table_that_cannot_take_the_rows_is_told_column_by_column(
+    found: list[Column], wrong: list[str]
+) -> None:
+    """A user's own columns beside ours do no harm."""
+    assert results.clashes([Column("key", "STRING"), Column("part", "INT64")], found) == wrong
