@@ -1,0 +1,59 @@
+# What a person runs is what CI runs. Everything lives in .venv, .venv-test and .demo; PYTHON=… chooses the interpreter.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILE := uv pip compile pyproject.toml scripts/build.in --extra local --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+.PHONY: help demo up down test static unit scheduler coverage lock clean venv venv-dev
+
+help:
+	@echo "make demo    run a batch through a real Airflow against the local cloud, show the results, stop"
+	@echo "make up      the same, left running with the UI on port 8080; make down stops it"
+	@echo "make test    every check, from nothing"
+	@echo "make lock    resolve the dependencies anew"
+	@echo "make clean   remove what the others made"
+
+venv:
+	@scripts/venv.sh $(VENV) requirements.lock
+
+venv-dev:
+	@scripts/venv.sh $(VENV) requirements-dev.lock
+
+demo: venv
+	@$(BIN)/python scripts/demo.py run
+
+up: venv
+	@$(BIN)/python scripts/demo.py up
+
+down:
+	@test ! -x $(BIN)/python || $(BIN)/python scripts/demo.py down
+
+test: venv-dev
+	@$(MAKE) --no-print-directory static unit coverage scheduler
+
+static:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
+	$(BIN)/lint-imports
+
+# One file stays on one worker: the GoogleSQL analyzer and Google's clients take seconds to load.
+unit:
+	$(BIN)/python -m pytest -m "not scheduler and not live" -n 2 --dist loadfile --cov --cov-report=
+
+coverage:
+	$(BIN)/coverage report --fail-under=95 --include='airflow_batch_gemini/exceptions.py,airflow_batch_gemini/batch/*,$\
+	airflow_batch_gemini/sql/*,airflow_batch_gemini/hooks/*,airflow_batch_gemini/triggers/*,airflow_batch_gemini/links/*'
+
+scheduler:
+	$(BIN)/python -m pytest -m scheduler
+
+lock:
+	$(COMPILE) --upgrade --output-file requirements.lock
+	$(COMPILE) --upgrade --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: down
+	rm -rf .demo .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -1,0 +1,140 @@
+"""Processes that are started, watched and stopped by their own ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+GRACE_SECONDS = 15.0
+"""How long a stopped process may take before it and its children are killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One started process. ``created`` tells it from a stranger that got the same number later."""
+
+    name: str
+    pid: int
+    created: float
+    log: str
+
+    @classmethod
+    def start(cls, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> Process:
+        """Start *command* in a session of its own; what it says goes to the end of *log*."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        pid = os.posix_spawn(
+            command[0],
+            list(command),
+            dict(env),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        return cls(name=name, pid=pid, created=psutil.Process(pid).create_time(), log=str(log))
+
+    @property
+    def running(self) -> psutil.Process | None:
+        """The process while it lives, else ``None``."""
+        try:
+            found = psutil.Process(self.pid)
+            if abs(found.create_time() - self.created) >= 1:
+                return None
+            ended = found.status() == psutil.STATUS_ZOMBIE
+            if ended:
+                found.wait(timeout=0)
+        except psutil.NoSuchProcess:
+            return None
+        return None if ended else found
+
+    def last_words(self, lines: int = 40) -> str:
+        """Return the end of its log."""
+        return tail(Path(self.log), lines)
+
+
+def stop(processes: Sequence[Process]) -> None:
+    """Stop all of them and everything they started, gently and then by force, and wait until they are gone."""
+    mains = [found for process in processes if (found := process.running)]
+    family = [*mains, *(child for main in mains for child in _children(main))]
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        # The main processes first: they send their own children home.
+        for group in (mains, family):
+            left = [one for one in group if one.is_running()]
+            for one in left:
+                _quietly(end, one)
+            psutil.wait_procs(left, timeout=GRACE_SECONDS)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _quietly(end: Callable[[psutil.Process], None], process: psutil.Process) -> None:
+    try:
+        end(process)
+    except psutil.NoSuchProcess:
+        return
+
+
+def save(processes: Sequence[Process], path: Path) -> None:
+    """Remember *processes* for a later :func:`load`."""
+    path.write_text(json.dumps([asdict(process) for process in processes], indent=1))
+
+
+def load(path: Path) -> list[Process]:
+    """Return the processes saved at *path*; none when there is no such file."""
+    return [Process(**saved) for saved in json.loads(path.read_text())] if path.exists() else []
+
+
+def tail(path: Path, lines: int) -> str:
+    """Return the last lines of a file."""
+    return (
+        "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else f"no {path}"
+    )
+
+
+def free_port(*, wish: int = 0) -> int:
+    """Return *wish* or the next port after it that nobody listens on; without a wish any free one."""
+    for port in range(wish, wish + 100) if wish else (0,):
+        with socket.socket() as listener:
+            # Without it a port that was in use a moment ago counts as taken.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(listener.getsockname()[1])
+    raise RuntimeError(f"No port from {wish} to {wish + 99} is free. Nothing was started.")
+
+
+def wait_for(condition: Callable[[], bool], *, timeout: float, alive: Sequence[Process]) -> None:
+    """Wait until *condition* holds; raise with the log of whoever died meanwhile, or when *timeout* is over."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        for process in alive:
+            if process.running is None:
+                raise RuntimeError(f"{process.name} ended. Its last words:\n{process.last_words()}")
+        if time.monotonic() > deadline:
+            logs = "\n\n".join(f"== {process.name}\n{process.last_words(15)}" for process in alive)
+            raise RuntimeError(f"Not ready after {timeout:g} s.\n{logs}")
+        time.sleep(0.25)
+
+
+def own_python() -> tuple[str, dict[str, str]]:
+    """Return this interpreter and an environment in which its commands (``airflow``) are found first."""
+    folder = str(Path(sys.executable).parent)
+    return sys.executable, {**os.environ, "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")])}

@@ -1,0 +1,91 @@
+"""What the tests share: an Airflow home of their own, and one local cloud a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_batch_gemini.local.server import LocalCloud
+
+ROOT = Path(__file__).parents[1]
+HOME = tempfile.mkdtemp(prefix="airflow-batch-gemini-")
+FOREIGN = (
+    "AIRFLOW",
+    "GOOGLE_",
+    "CLOUDSDK_",
+    "GEMINI_BATCH_",
+    "STORAGE_EMULATOR",
+    "BIGQUERY_EMULATOR",
+    "VERTEX_AI_",
+)
+
+# Airflow reads its settings when it is imported: before any test module, and never from the person at the keyboard.
+for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+    del os.environ[name]
+os.environ |= {
+    "AIRFLOW_HOME": HOME,
+    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+}
+sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "scripts")]
+
+LOCATION = "us-central1"
+
+
+def pytest_unconfigure() -> None:
+    """Take the Airflow home away again."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud for everybody; ask for ``cloud`` to have clients pointed to it."""
+    from airflow_batch_gemini.local.server import LocalCloud
+    from airflow_batch_gemini.local.settings import Settings
+
+    with LocalCloud(Settings(data_dir=tmp_path_factory.mktemp("cloud"), location=LOCATION)) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(session_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
+    """The local cloud with its first knobs, the environment pointing there; project ``demo``."""
+    for name, value in session_cloud.environment().items():
+        monkeypatch.setenv(name, value)
+    before = session_cloud.knobs()
+    yield session_cloud
+    session_cloud.knobs(**before)
+
+
+@pytest.fixture
+def bucket(cloud: LocalCloud) -> str:
+    """The name of an empty bucket of this test's own."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    cloud.parts.storage.create_bucket(name, location=LOCATION, project="demo")
+    return name
+
+
+@pytest.fixture
+def dataset(cloud: LocalCloud) -> str:
+    """``demo.<name>`` of an empty dataset of this test's own."""
+    name = f"dataset_{uuid.uuid4().hex[:12]}"
+    cloud.parts.warehouse.create_dataset("demo", name, location=LOCATION)
+    return f"demo.{name}"
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's metadata database, empty."""
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)

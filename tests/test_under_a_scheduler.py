@@ -1,0 +1,123 @@
+"""The example DAGs under a real scheduler, triggerer, dag processor and API server, beside the local cloud."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow_api import call
+from stack import DATASET, LOCATION, PROJECT, Stack
+
+pytestmark = pytest.mark.scheduler
+
+TIMEOUT_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything running, on ports of its own."""
+    stack = Stack(home=tmp_path_factory.mktemp("stack"), pace="seconds:6")
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+class Watched:
+    """A run from its trigger to its end, and what Airflow's own record said meanwhile."""
+
+    def __init__(self, stack: Stack, dag_id: str, **params: Any) -> None:
+        self.stack, self.dag_id = stack, dag_id
+        self.run_id = stack.api.trigger(dag_id, params)
+        self.deferred: list[dict[str, Any]] = []
+        """For each look at which the sensor was deferred: its record and the pool's."""
+
+    def until_it_ends(self) -> str:
+        """Look until the run has ended; return its state."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while (state := self.stack.api.run_state(self.dag_id, self.run_id)) not in {"success", "failed"}:
+            assert time.monotonic() < deadline, self.states()
+            waiting = [
+                task for task in self.tasks() if task["task_id"] == "wait" and task["state"] == "deferred"
+            ]
+            if waiting:
+                self.deferred.append({"task": waiting[0], "pool": self.stack.api.pool()})
+            time.sleep(0.5)
+        return state
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return the task instances."""
+        return self.stack.api.tasks(self.dag_id, self.run_id)
+
+    def states(self) -> dict[str, str]:
+        """Return task → state, and the end of the log of whatever failed, for a failing test to show."""
+        return {task["task_id"]: task["state"] for task in self.tasks()}
+
+    def report(self) -> dict[str, Any]:
+        """Return what the load task returned."""
+        report: dict[str, Any] = self.stack.api.xcom(self.dag_id, self.run_id, "load")
+        return report
+
+
+def count(stack: Stack, table: str) -> int:
+    """Return how many rows a table of the local BigQuery has."""
+    answer = call(
+        "POST",
+        f"{stack.cloud_url}/bigquery/v2/projects/{PROJECT}/queries",
+        {
+            "query": f"SELECT COUNT(*) AS n FROM {PROJECT}.{DATASET}.{table}",
+            "useLegacySql": False,
+            "location": LOCATION,
+        },
+    )
+    return int(answer["rows"][0]["f"][0]["v"])
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "results"),
+    [("gemini_batch_packages", "package_labels"), ("gemini_batch_bigquery", "native_labels")],
+)
+def test_the_sensor_is_deferred_and_holds_no_slot_while_the_job_runs(
+    stack: Stack, dag_id: str, results: str
+) -> None:
+    """Airflow's own record: the trigger has the wait, the pool has nothing running, every row arrives."""
+    run = Watched(stack, dag_id, rows=40)
+    assert run.until_it_ends() == "success", run.states()
+    assert len(run.deferred) >= 3
+    for look in run.deferred:
+        assert look["task"]["trigger"]["classpath"].endswith("GeminiBatchJobTrigger")
+        assert look["pool"]["deferred_slots"] == 1
+    # The very first look may still see the process that deferred the task on its way out.
+    assert {look["pool"]["running_slots"] for look in run.deferred[1:]} == {0}
+    report = run.report()
+    assert report["rows"] == report["outcomes"]["succeeded"] == count(stack, results) == 40
+
+
+def test_new_data_starts_the_consumer_by_its_asset(stack: Stack) -> None:
+    """Nobody triggers the second DAG: the event of the first one does, and carries the day."""
+    stack.api.unpause("gemini_batch_on_new_data")
+    producer = Watched(stack, "gemini_batch_new_data", day="2026-11-19")
+    assert producer.until_it_ends() == "success", producer.states()
+    # Being scheduled too, the producer may run for today as well: each event starts a run, or several share one.
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        runs = stack.api.runs("gemini_batch_on_new_data")
+        if runs and all(run["state"] in {"success", "failed"} for run in runs):
+            break
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.5)
+    assert {(run["run_type"], run["state"]) for run in runs} == {("asset_triggered", "success")}
+    assert count(stack, "daily_labels WHERE batch_date = DATE '2026-11-19'") > 0
+
+
+def test_what_was_started_is_stopped_with_all_its_children(stack: Stack) -> None:
+    """By their own ids: after it nothing of ours is left, and a second stop finds nothing."""
+    import psutil
+
+    processes = [process.running for process in stack.processes()]
+    family = [one for main in processes if main for one in [main, *main.children(recursive=True)]]
+    assert len(family) >= 5
+    stack.stop()
+    assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert stack.processes() == []
