@@ -156,7 +156,7 @@ def load(batch: str) -> None:
 
     received = count_received()
     operator = GeminiBatchLoadOperator(
-        task_id="load", batch=json.loads(batch), results_table=f"demo.{DATASET}.results", poll_interval=0.2
+        task_id="load", batch=json.loads(batch), results_table=f"demo.{DATASET}.results", poll_interval=1
     )
     idle = peak()
     began = time.monotonic()

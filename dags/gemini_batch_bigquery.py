@@ -111,8 +111,10 @@ def gemini_batch_bigquery() -> None:
         requests_dataset=DATASET,
         predictions_dataset=DATASET,
     )
-    submit = GeminiBatchSubmitOperator(task_id="submit", batch=prepare.output)
-    wait = GeminiBatchSensor(task_id="wait", job_name=submit.output, poll_interval=POLL_SECONDS)
+    submit = GeminiBatchSubmitOperator.partial(task_id="submit").expand(batch=prepare.output)
+    wait = GeminiBatchSensor.partial(task_id="wait", poll_interval=POLL_SECONDS).expand(
+        job_name=submit.output
+    )
     load = GeminiBatchLoadOperator(
         task_id="load", batch=prepare.output, results_table=f"{DATASET}.native_labels", project_id=PROJECT
     )

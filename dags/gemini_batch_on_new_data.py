@@ -124,6 +124,7 @@ def gemini_batch_on_new_data() -> None:
             location=LOCATION,
             work_uri=f"gs://{BUCKET}/gemini",
         )
+        # A day's file fits one job; what is mapped already cannot be mapped over parts again.
         submit = GeminiBatchSubmitOperator(task_id="submit", batch=prepare.output)
         wait = GeminiBatchSensor(task_id="wait", job_name=submit.output, poll_interval=POLL_SECONDS)
         load = GeminiBatchLoadOperator(

@@ -120,8 +120,10 @@ def gemini_batch_packages() -> None:
         location=LOCATION,
         work_uri=f"gs://{BUCKET}/gemini",
     )
-    submit = GeminiBatchSubmitOperator(task_id="submit", batch=prepare.output)
-    wait = GeminiBatchSensor(task_id="wait", job_name=submit.output, poll_interval=POLL_SECONDS)
+    submit = GeminiBatchSubmitOperator.partial(task_id="submit").expand(batch=prepare.output)
+    wait = GeminiBatchSensor.partial(task_id="wait", poll_interval=POLL_SECONDS).expand(
+        job_name=submit.output
+    )
     load = GeminiBatchLoadOperator(
         task_id="load", batch=prepare.output, results_table=f"{DATASET}.package_labels", project_id=PROJECT
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,22 +121,33 @@ def _watch(stack: Stack, run_id: str, say: Say) -> str:
     known: dict[str, str] = {}
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
-        state = stack.api.run_state(DAG_ID, run_id)
-        for task in stack.api.tasks(DAG_ID, run_id):
-            name, now = _name(task), task["state"] or "-"
-            if known.get(name, "-") == now:
-                continue
-            known[name] = now
-            say(f"{name:<18} {now:<12} {_explanation(stack, task)}".rstrip())
-        if state in ENDED:
-            return state
         dead = [process.name for process in stack.processes() if process.running is None]
         if dead:
             say(f"{', '.join(dead)} ended unexpectedly")
             return "failed"
+        with suppress(OSError):  # whoever does not answer is slow, or will be found dead above
+            state = stack.api.run_state(DAG_ID, run_id)
+            _say_changes(stack, run_id, known, say)
+            if state in ENDED:
+                return state
         time.sleep(0.5)
     say(f"not done after {TIMEOUT_SECONDS} s")
     return "failed"
+
+
+def _say_changes(stack: Stack, run_id: str, known: dict[str, str], say: Say) -> None:
+    """Say what differs from *known*, and remember it there."""
+    for task in stack.api.tasks(DAG_ID, run_id):
+        name, now = _name(task), task["state"] or "-"
+        if known.get(name, "-") == now:
+            continue
+        known[name] = now
+        say(f"{name:<18} {now:<12} {_explanation(stack, task)}".rstrip())
+        if now == "up_for_retry":
+            say(_task_log(stack, run_id, task))
+    if "deferred" in known.values() and (news := _job(stack)) != known.get("job"):
+        known["job"] = news
+        say(f"{'job':<18} {news}")
 
 
 def _name(task: Mapping[str, Any]) -> str:
@@ -154,12 +167,23 @@ def _explanation(stack: Stack, task: Mapping[str, Any]) -> str:
     )
 
 
+def _job(stack: Stack) -> str:
+    """Return how the batch job is, as Vertex AI's API tells it."""
+    url = f"{stack.cloud_url}/v1/projects/{PROJECT}/locations/{LOCATION}/batchPredictionJobs"
+    jobs = call("GET", url).get("batchPredictionJobs", [])
+    if not jobs:
+        return "no job yet"
+    counts = jobs[0].get("completionStats", {})
+    told = ", ".join(f"{name.removesuffix('Count')} {count}" for name, count in counts.items())
+    return f"{jobs[0]['state']}{': ' if told else ''}{told}"
+
+
 def _show(stack: Stack, run_id: str, say: Say) -> None:
     """Print the first result rows and the report."""
     report = stack.api.xcom(DAG_ID, run_id, "load")
     say(f"\n{NOTICE}\n\n  First rows of {PROJECT}.{DATASET}.package_labels")
     sql = (
-        "SELECT key, JSON_VALUE(answer, '$.category') AS category, JSON_VALUE(answer, '$.audience') AS audience, "
+        "SELECT key, JSON_VALUE(answer, '$.category') AS category, JSON_VALUE(answer, '$.summary') AS summary, "
         f"total_tokens, cost_usd FROM `{PROJECT}.{DATASET}.package_labels` ORDER BY key LIMIT 8"
     )
     for line in _table(*_query(stack, sql)):
@@ -206,18 +230,32 @@ def _table(names: list[str], rows: list[list[str]], *, widest: int = 34) -> Iter
 
 
 def _blame(stack: Stack, run_id: str, say: Say) -> None:
-    """Print the log that tells what went wrong."""
-    failed = [
-        task
-        for task in stack.api.tasks(DAG_ID, run_id)
-        if task["state"] in {"failed", "up_for_retry", "running", "deferred"}
-    ]
-    for task in failed:
-        log = stack.task_log(DAG_ID, run_id, task["task_id"])
-        say(f"\n== {_name(task)}: {task['state']}\n{tail(log, 40) if log else 'it left no log'}")
-    if not failed:
-        for process in stack.processes():
-            say(f"\n== {process.name}\n{process.last_words(20)}")
+    """Print the logs that tell what went wrong."""
+    with suppress(OSError):
+        for task in stack.api.tasks(DAG_ID, run_id):
+            if task["state"] in {"failed", "up_for_retry", "running", "deferred"}:
+                say(_task_log(stack, run_id, task))
+    for process in stack.processes():
+        if process.running is None:
+            say(f"\n== {process.name}\n{process.last_words()}")
+    say(f"\nAll logs: {_shown(stack.home / 'logs')}, {_shown(stack.home / 'airflow/logs')}")
+
+
+def _task_log(stack: Stack, run_id: str, task: Mapping[str, Any]) -> str:
+    log = stack.task_log(DAG_ID, run_id, task["task_id"])
+    lines = map(_readable, tail(log, 40).splitlines()) if log else ["it left no log"]
+    return "\n".join(["", f"== {_name(task)}: {task['state']}", *lines, ""])
+
+
+def _readable(line: str) -> str:
+    """Return one line of Airflow's task log, which is JSON, as a person reads it."""
+    try:
+        record = json.loads(line)
+        text = f"{record['timestamp'][11:19]} {record['level']:<8} {record['event']}"
+    except (ValueError, KeyError, TypeError):
+        return line
+    errors = [f"    {error['exc_type']}: {error['exc_value']}" for error in record.get("error_detail") or []]
+    return "\n".join([text, *errors])
 
 
 def _shown(path: Path) -> str:

@@ -8,12 +8,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 6.0
 """How long a stopped process may take before it and its children are killed."""
 
 
@@ -49,18 +50,25 @@ class Process:
         """The process while it lives, else ``None``."""
         try:
             found = psutil.Process(self.pid)
-            if abs(found.create_time() - self.created) >= 1:
-                return None
-            ended = found.status() == psutil.STATUS_ZOMBIE
-            if ended:
-                found.wait(timeout=0)
+            same = abs(found.create_time() - self.created) < 1
         except psutil.NoSuchProcess:
             return None
-        return None if ended else found
+        return found if same and lives(found) else None
 
     def last_words(self, lines: int = 40) -> str:
         """Return the end of its log."""
         return tail(Path(self.log), lines)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Say whether it runs; one that has ended and only waits for its parent to notice does not."""
+    try:
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return bool(process.is_running())
+        process.wait(timeout=0)  # if the parent is this process, it has noticed now
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        pass
+    return False
 
 
 def stop(processes: Sequence[Process]) -> None:
@@ -70,10 +78,7 @@ def stop(processes: Sequence[Process]) -> None:
     for end in (psutil.Process.terminate, psutil.Process.kill):
         # The main processes first: they send their own children home.
         for group in (mains, family):
-            left = [one for one in group if one.is_running()]
-            for one in left:
-                _quietly(end, one)
-            psutil.wait_procs(left, timeout=GRACE_SECONDS)
+            _end(group, end)
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
@@ -83,11 +88,13 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _quietly(end: Callable[[psutil.Process], None], process: psutil.Process) -> None:
-    try:
-        end(process)
-    except psutil.NoSuchProcess:
-        return
+def _end(group: Sequence[psutil.Process], end: Callable[[psutil.Process], None]) -> None:
+    for process in filter(lives, group):
+        with suppress(psutil.NoSuchProcess):
+            end(process)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while any(map(lives, group)) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def save(processes: Sequence[Process], path: Path) -> None:

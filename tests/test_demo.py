@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import Process, free_port, load, save, stop, wait_for
+from processes import Process, free_port, lives, load, save, stop, wait_for
 from stack import read_env
 
 FAMILY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
@@ -35,7 +35,7 @@ def test_a_stopped_process_takes_its_children_along(tmp_path: Path) -> None:
     children = main.children(recursive=True)
     stop([process])
     assert process.running is None
-    assert [child for child in children if child.is_running()] == []
+    assert [child for child in children if lives(child)] == []
 
 
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,4 +91,4 @@ def test_the_environment_file_is_read_as_a_shell_reads_it(tmp_path: Path) -> Non
 def test_nobody_is_left_behind() -> None:
     """What the tests above started is gone."""
     mine = psutil.Process().children(recursive=True)
-    assert [child for child in mine if "time.sleep(600)" in " ".join(child.cmdline())] == []
+    assert [child for child in mine if lives(child) and "time.sleep(600)" in " ".join(child.cmdline())] == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow_api import call
+from processes import lives
 from stack import DATASET, LOCATION, PROJECT, Stack
 
 pytestmark = pytest.mark.scheduler
@@ -113,11 +114,9 @@ def test_new_data_starts_the_consumer_by_its_asset(stack: Stack) -> None:
 
 def test_what_was_started_is_stopped_with_all_its_children(stack: Stack) -> None:
     """By their own ids: after it nothing of ours is left, and a second stop finds nothing."""
-    import psutil
-
     processes = [process.running for process in stack.processes()]
     family = [one for main in processes if main for one in [main, *main.children(recursive=True)]]
     assert len(family) >= 5
     stack.stop()
-    assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert [one for one in family if lives(one)] == []
     assert stack.processes() == []

@@ -1,4 +1,4 @@
-"""The ledger of a part: the small object in the workspace that says what has been paid for.
+"""The ledger of a part: which job was paid for it, or may have been, and whose turn it is.
 
 It is changed by compare-and-set on the object's generation only, so that every change has exactly one author.
 """

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, folder_segment
@@ -109,7 +109,7 @@ class Manifest:
 
     @property
     def ref(self) -> BatchRef:
-        """What travels through XCom."""
+        """The batch as a whole, as it travels through XCom."""
         return BatchRef(
             batch_id=self.batch_id,
             workspace=self.workspace,
@@ -117,6 +117,10 @@ class Manifest:
             size=self.size,
             parts=len(self.parts),
         )
+
+    def to_xcom(self) -> list[dict[str, Any]]:
+        """Return what prepare returns: one dict a part, since Airflow maps tasks over lists only."""
+        return [{**self.ref.to_dict(), "part": part.index} for part in self.parts]
 
     def to_json(self) -> bytes:
         """Render ``manifest.json``: sorted keys, so that equal manifests are equal bytes."""
@@ -147,32 +151,57 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRef:
-    """A batch as it travels through XCom: names and counts only."""
+    """A batch, or one part of it, as it travels through XCom: names and counts only."""
 
     batch_id: str
     workspace: str
     rows: int
     size: int
     parts: int
+    part: int | None = None
+    """The part that is meant; ``None``: all of them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain dict that XCom keeps."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, value: object) -> BatchRef:
-        """Read what :class:`GeminiBatchPrepareOperator` returned."""
+    def from_xcom(cls, value: object) -> BatchRef:
+        """Read what :class:`GeminiBatchPrepareOperator` returned, or one element of it: a single part."""
+        if isinstance(value, Mapping):
+            refs = [cls._from_dict(value)]
+        elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+            refs = [replace(cls._from_dict(one), part=None) for one in value]
+        else:
+            refs = []
+        if len(set(refs)) != 1:
+            raise SourceError(
+                f"batch= wants what GeminiBatchPrepareOperator returned, not {_shape(value)}. Nothing was sent."
+            )
+        return refs[0]
+
+    @classmethod
+    def _from_dict(cls, value: object) -> BatchRef:
         try:
             return cls(**value)  # type: ignore[arg-type]  # a wrong shape is the error told below
         except TypeError as error:
             raise SourceError(
-                f"batch= wants what GeminiBatchPrepareOperator returned, not {type(value).__name__}. Nothing was sent."
+                f"batch= wants what GeminiBatchPrepareOperator returned, not {_shape(value)}. Nothing was sent."
             ) from error
+
+    @property
+    def indexes(self) -> range:
+        """The parts that are meant."""
+        return range(self.parts) if self.part is None else range(self.part, self.part + 1)
 
     @property
     def folder(self) -> GcsUri:
         """The workspace as a parsed URI."""
         return GcsUri.parse(self.workspace)
+
+
+def _shape(value: object) -> str:
+    return f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True)

@@ -121,14 +121,14 @@ class GeminiTemplate:
 
     def _generation_config(self) -> dict[str, Any]:
         config = fields.generation_config(self.generation_config)
-        if (schema := self.vertex_schema) is None:
-            return config
-        mime_type = config.get("responseMimeType", "application/json")
-        if mime_type not in _JSON_MIME_TYPES:
-            raise TemplateError(
-                "generation_config.responseMimeType contradicts the response schema. Nothing was sent; leave it out."
-            )
-        return {**config, "responseMimeType": mime_type, "responseSchema": schema}
+        if (schema := self.vertex_schema) is not None:
+            if config.setdefault("responseMimeType", "application/json") not in _JSON_MIME_TYPES:
+                raise TemplateError(
+                    "generation_config.responseMimeType contradicts the response schema. Nothing was sent; "
+                    "leave it out."
+                )
+            config["responseSchema"] = schema
+        return dict(sorted(config.items()))
 
 
 def _described(segment: Segment) -> list[Any]:

@@ -1,6 +1,6 @@
 """Paying once: what one attempt to submit a part does next, decided from what it knows.
 
-Vertex AI has no idempotency key: a create request whose answer is lost may have made a job, and an attempt believed
+A create request cannot be repeated safely: one whose answer is lost may have made a job, and an attempt believed
 dead may still post. So nobody posts who has not written an intent into the ledger; an intent whose fate is unknown is
 first looked for by its labels, then fenced off by deleting the input its job would read (a job without input fails at
 import and bills nothing), and only when a listing made long enough after that shows no job, the next epoch may post.

@@ -1,6 +1,7 @@
 """When a wait for a job ends, how it ended, and how long to the next look. Time and chance are arguments.
 
-The trigger, the deferring sensor and the poking sensor all ask :func:`end_of_wait`; they differ only in how they sleep.
+The trigger, the deferring sensor and the poking sensor all ask :func:`end_of_wait`
+and go by its answer.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ _FATES: Mapping[str, Callable[[Job], str]] = {
     "JOB_STATE_FAILED": lambda job: f"failed{_error(job)}. {_answers(job)}",
     "JOB_STATE_CANCELLED": lambda job: f"was cancelled{_error(job)}. {_answers(job)}",
     "JOB_STATE_EXPIRED": lambda job: (
-        f"waited 72 h in the queue and ran nothing{_error(job)}. Nothing was paid for; "
+        f"expired in the queue after 72 h and answered no row{_error(job)}. Nothing was paid for; "
         "clear the submit task to submit it anew."
     ),
     "JOB_STATE_PAUSED": lambda job: (

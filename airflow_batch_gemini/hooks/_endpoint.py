@@ -13,6 +13,8 @@ from google.auth.credentials import Credentials
 from airflow_batch_gemini.batch.endpoints import check_token_uri, trusted_override
 
 _UNKNOWN = "Google's own sign-in"
+_ELSEWHERE = ("key_secret_name", "idp_issuer_url", "credential_config_file")
+"""Fields of a connection by which the credential comes from elsewhere, whatever the environment names."""
 
 
 def checked_override(hook: GoogleBaseHook, variable: str) -> str | None:
@@ -61,6 +63,8 @@ def _token_uri(hook: GoogleBaseHook) -> str | None:
         return _UNKNOWN
     if get_field(extras, "is_anonymous"):
         return None
+    if any(get_field(extras, elsewhere) for elsewhere in _ELSEWHERE):
+        return _UNKNOWN
     key: Any = get_field(extras, "keyfile_dict")
     try:
         if not key:

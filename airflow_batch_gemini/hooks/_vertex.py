@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 60.0
 """How long one request may take."""
-_AMBIGUOUS = frozenset({408, 409, 429})
+_AMBIGUOUS = frozenset({408, 409, 429, 499})
+"""4xx that do not say that nothing was done; 499 is CANCELLED: broken off, perhaps after the job was made."""
 
 
 def to_proto(body: Mapping[str, Any]) -> BatchPredictionJob:

@@ -17,7 +17,7 @@ from airflow_batch_gemini.batch.names import JobName
 from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
 from airflow_batch_gemini.exceptions import ServiceError
-from airflow_batch_gemini.hooks._endpoint import checked_override
+from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._sharing import lend
 from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
 
@@ -123,11 +123,9 @@ class GeminiBatchHook(GoogleBaseHook):
         if location not in self._clients:
             from google.cloud.aiplatform_v1 import JobServiceClient
 
-            options = {"api_endpoint": self._endpoint(location)}
-            with translated("Reading the connection's credentials"):
-                credentials = self.get_credentials()
+            endpoint, credentials = self._parts(location)
             self._clients[location] = JobServiceClient(
-                credentials=credentials, transport="rest", client_options=options
+                credentials=credentials, transport="rest", client_options={"api_endpoint": endpoint}
             )
         return self._clients[location]
 
@@ -185,7 +183,7 @@ class GeminiBatchHook(GoogleBaseHook):
         self._opening = self._opening or asyncio.Lock()
         async with self._opening:
             if location not in self._async_clients:
-                endpoint, credentials = await asyncio.to_thread(self._async_parts, location)
+                endpoint, credentials = await asyncio.to_thread(self._parts, location)
                 self._async_clients[location] = _async_client(endpoint, credentials)
         return self._async_clients[location]
 
@@ -194,15 +192,15 @@ class GeminiBatchHook(GoogleBaseHook):
         while self._async_clients:
             await self._async_clients.popitem()[1].transport.close()
 
-    def _async_parts(self, location: str) -> tuple[str, Any]:
-        """Do what blocks: import the client, and read the credentials."""
-        from google.cloud import aiplatform_v1  # noqa: F401  # takes seconds: not on the loop
+    def _parts(self, location: str) -> tuple[str, Any]:
+        """Return endpoint and credentials; what takes long happens here, off the event loop."""
+        from google.cloud import aiplatform_v1  # noqa: F401  # importing it takes seconds
 
-        return self._endpoint(location), self.get_credentials()
-
-    def _endpoint(self, location: str) -> str:
         host = vertex_host(checked_location(location))
-        return checked_override(self, "VERTEX_AI_EMULATOR_HOST") or f"https://{host}"
+        override = checked_override(self, "VERTEX_AI_EMULATOR_HOST")
+        with translated("Reading the connection's credentials"):
+            credentials = fitting_credentials(self.get_credentials(), override)
+        return override or f"https://{host}", credentials
 
 
 def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:

@@ -11,7 +11,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from airflow_batch_gemini.batch.globs import fixed_prefix, glob_pattern
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.exceptions import ServiceError
-from airflow_batch_gemini.hooks._endpoint import checked_override
+from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._storage import (
     CHUNK_BYTES,
     REQUEST_SECONDS,
@@ -54,9 +54,9 @@ class WorkspaceHook(GoogleBaseHook):
 
     def get_credentials_and_project_id(self) -> tuple[Credentials, str | None]:
         """Load the connection's credentials, after a look at where they would be sent."""
-        checked_override(self, "STORAGE_EMULATOR_HOST")
+        override = checked_override(self, "STORAGE_EMULATOR_HOST")
         credentials, project = super().get_credentials_and_project_id()
-        return credentials, project
+        return fitting_credentials(credentials, override), project
 
     def client(self) -> Client:
         """Return the storage client."""
@@ -194,7 +194,8 @@ class WorkspaceHook(GoogleBaseHook):
         """Return the objects that *pattern* means, by name: ``*`` and ``?`` within a segment, ``**`` across them."""
         wanted = glob_pattern(pattern.name)
         found = self._listed(pattern.bucket, fixed_prefix(pattern.name))
-        return [info for info in found if wanted.fullmatch(GcsUri.parse(info.uri).name)]
+        start = len(f"gs://{pattern.bucket}/")  # a name that GcsUri refuses may lie beside those that are meant
+        return [info for info in found if wanted.fullmatch(info.uri[start:])]
 
     def bucket_location(self, bucket: str) -> str:
         """Return where *bucket* lies, as Cloud Storage spells it: ``US-CENTRAL1``, ``US``."""

@@ -88,10 +88,10 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OSError, DataDirInUseError, StorageError) as error:
         print(f"gemini-batch local: {error}", file=sys.stderr)
         return 2
-    print(banner(settings, url=cloud.url, lines=lines, env=options.env), flush=True)
-    # The server stops at these signals by itself and hands them on; stopping is all there is to do.
+    # Also while it starts: the server listens to signals of its own accord only once it runs.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: cloud.stop())
+    print(banner(settings, url=cloud.url, lines=lines, env=options.env), flush=True)
     cloud.serve()
     print("gemini-batch local: stopped; the data stays where it is.", flush=True)
     return 0

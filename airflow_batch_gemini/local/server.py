@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -70,15 +69,7 @@ def build(settings: Settings) -> Parts:
 
 
 def create_app(settings: Settings, parts: Parts, *, url: str) -> Starlette:
-    """Return the application; its lifespan starts the work, and closes the parts at the end."""
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        parts.vertex.start()
-        try:
-            yield
-        finally:
-            parts.close()
+    """Return the application over parts that somebody else opens and closes."""
 
     def page(_request: Request) -> Response:
         buckets = [bucket.name for bucket in parts.storage.buckets()]
@@ -107,7 +98,6 @@ def create_app(settings: Settings, parts: Parts, *, url: str) -> Starlette:
             Middleware(Troubles, board=parts.admin.board, seed=settings.seed),
         ],
         exception_handlers={CloudError: _cloud_error, HTTPException: _http_error, Exception: _crash},
-        lifespan=lifespan,
     )
 
 
@@ -171,7 +161,7 @@ class LocalCloud:
                 ws="none",
                 log_level="warning",
                 access_log=False,
-                lifespan="on",
+                lifespan="off",
                 timeout_graceful_shutdown=3,
             )
         )
@@ -187,9 +177,11 @@ class LocalCloud:
 
     def serve(self) -> None:
         """Serve until told to stop; everything is closed when this returns."""
+        self.parts.vertex.start()
         try:
             self._server.run(sockets=[self._socket])
         finally:
+            self.parts.close()
             self._socket.close()
             self._lock.close()
 

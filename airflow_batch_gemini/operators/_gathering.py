@@ -13,18 +13,18 @@ from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest,
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
-from airflow_batch_gemini.sql.plan import LoadPlan, OutputFile, PartPlan, plan_part
+from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, clashes
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.hooks.workspace import ObjectInfo, WorkspaceHook
     from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 
 
 def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook) -> LoadPlan:
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
-    ref = BatchRef.from_dict(operator.batch)
+    ref = BatchRef.from_xcom(operator.batch)
     project = operator.project_id or warehouse.project_id or None
     results = TableName.parse(operator.results_table, default_project=project)
     errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
@@ -154,11 +154,16 @@ def _one_location(
 def _part_plan(
     workspace: WorkspaceHook, warehouse: WarehouseHook, tables: BatchTables, job: PartJob
 ) -> PartPlan:
-    if job.output_uri is None:
-        return plan_part(job, tables)
-    if job.output_uri.startswith("bq://"):
-        return plan_part(job, tables, predictions=warehouse.table_info(TableName.parse(job.output_uri)))
-    below = workspace.list(GcsUri.parse(job.output_uri))
-    return plan_part(
-        job, tables, files=[OutputFile(GcsUri.parse(file.uri), file.generation) for file in below]
-    )
+    requests = None
+    if job.part.uri.startswith("gs://") and (found := workspace.stat(GcsUri.parse(job.part.uri))):
+        requests = _stored(found)
+    files, predictions, output = [], None, job.output_uri or ""
+    if output.startswith("bq://"):
+        predictions = warehouse.table_info(TableName.parse(output))
+    elif output:
+        files = [_stored(found) for found in workspace.list(GcsUri.parse(output))]
+    return plan_part(job, tables, requests_file=requests, files=files, predictions=predictions)
+
+
+def _stored(found: ObjectInfo) -> StoredFile:
+    return StoredFile(GcsUri.parse(found.uri), found.generation, found.crc32c)

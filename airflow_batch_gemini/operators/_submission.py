@@ -21,7 +21,6 @@ from airflow_batch_gemini.exceptions import (
     OwnershipLostError,
     PaymentUnknownError,
     ServiceError,
-    SubmitRefusedError,
 )
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class Submission:
             self.log.warning("%s", error)
             self._see()
             return None
-        except (SubmitRefusedError, ServiceError):
+        except (NothingPaidError, ServiceError):
             self._withdraw(ledger)
             raise
         self.log.info("Created %s.", job.name)

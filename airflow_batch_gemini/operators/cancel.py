@@ -10,7 +10,13 @@ from airflow.sdk import BaseOperator
 
 from airflow_batch_gemini.batch.manifest import BatchRef, Workspace
 from airflow_batch_gemini.batch.names import JobName
-from airflow_batch_gemini.exceptions import ConfigurationError, JobLostError, ServiceError
+from airflow_batch_gemini.exceptions import (
+    ConfigurationError,
+    GeminiBatchError,
+    JobLostError,
+    PaymentUnknownError,
+    ServiceError,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +33,7 @@ class GeminiBatchCancelOperator(BaseOperator):
     buys a new job unless the cancelled one succeeded after all.
 
     :param job_name: one full resource name or several. Templated.
-    :param batch: what :class:`GeminiBatchPrepareOperator` returned. Templated.
+    :param batch: what :class:`GeminiBatchPrepareOperator` returned, or one element of it: a single part. Templated.
     :param gcp_conn_id: the connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
     :return: each job's name and what came of it: ``asked``, ``ended`` or ``gone``.
@@ -59,8 +65,8 @@ class GeminiBatchCancelOperator(BaseOperator):
 
         vertex = GeminiBatchHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         answers: dict[str, CancelAnswer] = {}
-        errors: list[ServiceError] = []
-        for job_name, store in self._jobs():
+        errors: list[GeminiBatchError] = []
+        for job_name, store in self._jobs(errors):
             try:
                 answers[job_name] = _cancel(vertex, job_name, store)
                 self.log.info("%s: %s.", job_name, _SAID[answers[job_name]])
@@ -71,24 +77,32 @@ class GeminiBatchCancelOperator(BaseOperator):
             raise ServiceError(
                 f"{len(errors)} jobs could not be cancelled and may run on, {len(answers)} could; a retry asks again. "
                 f"First: {errors[0]}",
-                http_status=errors[0].http_status,
+                http_status=getattr(errors[0], "http_status", None),
             )
         return answers
 
-    def _jobs(self) -> Iterable[tuple[str, LedgerStore | None]]:
+    def _jobs(self, errors: list[GeminiBatchError]) -> Iterable[tuple[str, LedgerStore | None]]:
         if self.batch is None:
             names = [self.job_name] if isinstance(self.job_name, str) else list(self.job_name or ())
             return [(str(JobName.parse(name)), None) for name in names if name is not None]
-        return self._jobs_of_batch(BatchRef.from_dict(self.batch))
+        return self._jobs_of_batch(BatchRef.from_xcom(self.batch), errors)
 
-    def _jobs_of_batch(self, ref: BatchRef) -> Iterable[tuple[str, LedgerStore | None]]:
+    def _jobs_of_batch(
+        self, ref: BatchRef, errors: list[GeminiBatchError]
+    ) -> Iterable[tuple[str, LedgerStore | None]]:
+        """Yield what the ledgers know; one that cannot be read joins the *errors* and keeps no other back."""
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
         from airflow_batch_gemini.operators._ledger import LedgerStore
 
         workspace = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        for part in range(ref.parts):
+        for part in ref.indexes:
             store = LedgerStore(workspace=workspace, folder=Workspace(ref.folder), part=part)
-            ledger = store.read()
+            try:
+                ledger = store.read()
+            except (ServiceError, PaymentUnknownError) as error:
+                self.log.warning("Part %s: %s", part, error)
+                errors.append(error)
+                continue
             if ledger and ledger.job_name and ledger.state != "LOADED":
                 yield ledger.job_name, store
             else:

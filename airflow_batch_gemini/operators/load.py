@@ -37,8 +37,7 @@ class GeminiBatchLoadOperator(BaseOperator):
     Rows of a job that failed or was cancelled are landed as far as it answered them; the rest is ``missing``.
     Landing tables stay for seven days.
 
-    :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job
-        that has ended.
+    :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job, and that must have ended.
     :param results_table: ``project.dataset.table`` for succeeded rows; created when missing.
     :param errors_table: for all other rows; by default the results table's name with ``_errors``.
     :param landing_dataset: ``project.dataset`` for the landing tables; by default the results table's.

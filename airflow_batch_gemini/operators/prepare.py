@@ -50,7 +50,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     ends a preparation early leaves nothing that the next task would take for a batch. Run again over the same rows it
     writes the same bytes.
 
-    Two XComs: what this returns names the batch, and ``parts`` lists its parts, to map the submit operator over.
+    Returns the batch as a list with a small dict for each part, to map the submit operator over.
 
     :param sql: a query; each row becomes a request. Templated.
     :param source_uri: or files, wildcards allowed: JSONL, CSV or Parquet on ``gs://``, ``s3://``, ``file://`` and
@@ -117,8 +117,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.impersonation_chain = impersonation_chain
         check_arguments(self, rendered=False)
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Prepare, and return the batch."""
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Prepare, and return the batch: one small dict a part."""
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
         hook = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
@@ -130,8 +130,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             else:
                 manifest = self._in_bigquery(plan, plan.requests, hook)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
-        context["ti"].xcom_push(key="parts", value=[part.index for part in manifest.parts])
-        return manifest.ref.to_dict()
+        return manifest.to_xcom()
 
     def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
         check_arguments(self, rendered=True)

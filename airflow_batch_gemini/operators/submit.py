@@ -35,8 +35,9 @@ class GeminiBatchSubmitOperator(BaseOperator):
     that changed since (another prompt, model or source) cancel the job that still runs for the old ones and buy a new
     one. Waiting, when an earlier attempt left the matter unclear, is a deferral.
 
-    :param batch: what :class:`GeminiBatchPrepareOperator` returned. Templated.
-    :param part: which part; needed when there are several: ``.expand(part=prepare.output["parts"])``.
+    :param batch: what :class:`GeminiBatchPrepareOperator` returned, when that is a single part; else one of its
+        elements: ``.partial(…).expand(batch=prepare.output)``. Templated.
+    :param part: which part, where *batch* does not say it. Templated.
     :param display_name: the job's name in the console; ids of the DAG, run and part by default. Templated.
     :param labels: more labels for the job, as for the bill. Templated.
     :param on_finished: ``"adopt"`` a finished job of the same requests, or ``"rerun"``: buy a new one once the answers
@@ -137,7 +138,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
         from airflow_batch_gemini.operators._ledger import LedgerStore
         from airflow_batch_gemini.operators._submission import Submission
 
-        ref = BatchRef.from_dict(self.batch)
+        ref = BatchRef.from_xcom(self.batch)
         part = self._part(ref)
         connection: dict[str, Any] = {
             "gcp_conn_id": self.gcp_conn_id,
@@ -165,18 +166,17 @@ class GeminiBatchSubmitOperator(BaseOperator):
         )
 
     def _part(self, ref: BatchRef) -> int:
-        if self.part is None and ref.parts == 1:
-            return 0
-        if self.part is None:
+        part = ref.part if self.part is None else int(self.part)
+        if part is None and ref.parts > 1:
             raise ConfigurationError(
-                f'The batch has {ref.parts} parts: map over them, .expand(part=prepare.output["parts"]). '
+                f"The batch has {ref.parts} parts: map over them, .partial(…).expand(batch=prepare.output). "
                 "Nothing was sent."
             )
-        if not 0 <= int(self.part) < ref.parts:
+        if part is not None and not 0 <= part < ref.parts:
             raise ConfigurationError(
-                f"part={self.part} is none of the batch's {ref.parts} parts. Nothing was sent."
+                f"part={part} is none of the batch's {ref.parts} parts. Nothing was sent."
             )
-        return int(self.part)
+        return part or 0
 
     def _manifest(self, ref: BatchRef, workspace: WorkspaceHook) -> Manifest:
         stored = workspace.read(Workspace(ref.folder).manifest)

@@ -32,8 +32,8 @@ class GeminiBatchSensor(BaseSensorOperator):
     """Wait until a batch job ends; return its name, state, counts and output location.
 
     It looks once before it defers and finishes at once when the job has ended. Looks that fail only slow the wait
-    down; 403, 404 and the deadline end it. A job that ends without success raises :class:`JobFailedError`, which no
-    retry repeats. PARTIALLY_SUCCEEDED is a success with a warning; PAUSED is none.
+    down; what ends it are the job's end, its loss (403, 404) and the deadline. A job that ends without success raises
+    :class:`JobFailedError`, which no retry repeats. PARTIALLY_SUCCEEDED is a success with a warning; PAUSED is none.
 
     :param job_name: full resource name of the job; what :class:`GeminiBatchSubmitOperator` returns. Templated.
     :param poll_interval: seconds between looks (Airflow's ``poke_interval``).

@@ -8,29 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import BLOCKED_REASONS, RETRYABLE_CODES, Outcome
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, MILLION, Price, Rates
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.sql import sources
 from airflow_batch_gemini.sql.literal import identifier, string_literal
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartTables:
-    """Where requests and answers of one part lie in BigQuery."""
-
-    part: int
-    epoch: int
-    job_name: str
-    requests: TableName
-    predictions: TableName | None
-    """``None`` when the job left no output at all: its rows are ``missing``."""
-    response_type: Literal["JSON", "STRING"] = "JSON"
-    time_type: Literal["STRING", "TIMESTAMP"] | None = "STRING"
-    """Type of the column ``processed_time``, ``None`` where there is no such column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +31,13 @@ class Provenance:
 
 
 def classify(
-    parts: Sequence[PartTables], provenance: Provenance, *, shape: Shape, price: Price | None
+    parts: Sequence[sources.PartTables], provenance: Provenance, *, shape: Shape, price: Price | None
 ) -> str:
     """Return the query that gives every request key exactly one outcome, with all the columns of the results."""
     return f"""WITH requests AS (
-{_requests(parts)}
+{sources.requests(parts)}
 ), lines AS (
-{_lines(parts)}
+{sources.lines(parts)}
 ), fields AS (
 {_fields()}
 ), answers AS (
@@ -99,7 +84,7 @@ LEFT JOIN (SELECT * FROM ranked WHERE position = 1) AS ranked
   ON ranked.key = requests.key AND ranked.part = requests.part"""
 
 
-def audit(parts: Sequence[PartTables], outcomes: TableName) -> str:
+def audit(parts: Sequence[sources.PartTables], outcomes: TableName) -> str:
     """Return the query that counts what :func:`classify` found.
 
     One row per outcome, one for all lines, and one for the lines whose key no request has.
@@ -107,9 +92,9 @@ def audit(parts: Sequence[PartTables], outcomes: TableName) -> str:
     answered = ", ".join(f"'{o}'" for o in Outcome if o not in (Outcome.FAILED, Outcome.MISSING))
     nothing = ", ".join(["NULL"] * 6)
     return f"""WITH requests AS (
-{_requests(parts)}
+{sources.requests(parts)}
 ), lines AS (
-{_keys(parts)}
+{sources.keys(parts)}
 )
 SELECT
   outcome,
@@ -133,60 +118,6 @@ LEFT JOIN requests ON requests.key = lines.key AND requests.part = lines.part
 WHERE requests.key IS NULL"""
 
 
-def _requests(parts: Sequence[PartTables]) -> str:
-    return "\n  UNION ALL\n".join(
-        f"  SELECT {p.part} AS part, {p.epoch} AS epoch, {string_literal(p.job_name)} AS job_name, key\n"
-        f"  FROM {identifier(str(p.requests))}"
-        for p in parts
-    )
-
-
-_NO_LINE = (
-    "  SELECT 0 AS part, '' AS key, '' AS status, CAST(NULL AS TIMESTAMP) AS processed_time, "
-    "PARSE_JSON('null') AS response\n"
-    "  FROM (SELECT 1 AS one) WHERE one = 0"
-)
-
-
-def _lines(parts: Sequence[PartTables]) -> str:
-    return (
-        "\n  UNION ALL\n".join(
-            f"  SELECT {p.part} AS part, key, COALESCE(status, '') AS status, {_time(p)} AS processed_time, "
-            f"{_response(p)} AS response\n"
-            f"  FROM {identifier(str(p.predictions))}"
-            for p in parts
-            if p.predictions is not None
-        )
-        or _NO_LINE
-    )
-
-
-def _keys(parts: Sequence[PartTables]) -> str:
-    return (
-        "\n  UNION ALL\n".join(
-            f"  SELECT {p.part} AS part, key\n  FROM {identifier(str(p.predictions))}"
-            for p in parts
-            if p.predictions is not None
-        )
-        or "  SELECT 0 AS part, '' AS key\n  FROM (SELECT 1 AS one) WHERE one = 0"
-    )
-
-
-def _time(part: PartTables) -> str:
-    if part.time_type is None:
-        return "CAST(NULL AS TIMESTAMP)"
-    return "processed_time" if part.time_type == "TIMESTAMP" else "SAFE_CAST(processed_time AS TIMESTAMP)"
-
-
-def _response(part: PartTables) -> str:
-    return _parse("response") if part.response_type == "STRING" else "response"
-
-
-def _parse(text: str) -> str:
-    """Numbers wider than a double are rounded: an answer is not refused for its digits."""
-    return f"SAFE.PARSE_JSON({text}, wide_number_mode => 'round')"
-
-
 def _fields() -> str:
     return f"""  SELECT
     part, key, status, processed_time,
@@ -207,7 +138,7 @@ def _fields() -> str:
       FROM UNNEST(JSON_QUERY_ARRAY(response, '$.candidates[0].content.parts')) AS said WITH OFFSET AS place
       WHERE COALESCE(JSON_VALUE(said, '$.thought'), 'false') != 'true'
     ) AS text,
-    IF(STRPOS(status, '{{') > 0, {_parse("SUBSTR(status, STRPOS(status, '{'))")}, NULL) AS error
+    IF(STRPOS(status, '{{') > 0, {sources.parse_json("SUBSTR(status, STRPOS(status, '{'))")}, NULL) AS error
   FROM lines"""
 
 
@@ -216,7 +147,7 @@ def _count(name: str) -> str:
 
 
 def _answers(shape: Shape) -> str:
-    parsed = "" if shape is Shape.TEXT else f",\n    {_parse('text')} AS parsed"
+    parsed = "" if shape is Shape.TEXT else f",\n    {sources.parse_json('text')} AS parsed"
     return f"""  SELECT
     *,
     SAFE_CAST(JSON_VALUE(error, '$.error.code') AS INT64) AS code,

@@ -9,14 +9,15 @@ from typing import Any
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.landing import TableInfo
 from airflow_batch_gemini.batch.loading import PartJob
-from airflow_batch_gemini.batch.manifest import BatchTables, Manifest
+from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.schema import shape_of
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, load_requests, query, query_into
-from airflow_batch_gemini.sql.outcomes import PartTables, Provenance, audit, classify
+from airflow_batch_gemini.sql.outcomes import Provenance, audit, classify
 from airflow_batch_gemini.sql.results import publish
+from airflow_batch_gemini.sql.sources import PartTables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class LandingJob:
     table: TableName
     configuration: Mapping[str, Any]
     salt: str
-    """What the files contained, so that files written anew are loaded anew."""
+    """The files' generations: what is written anew is loaded anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,34 +40,36 @@ class PartPlan:
 
 
 @dataclass(frozen=True)
-class OutputFile:
-    """One object below a job's output folder; its generation changes with its content."""
+class StoredFile:
+    """One object on Cloud Storage; its generation changes whenever it is written."""
 
     uri: GcsUri
     generation: int
+    checksum: str
 
 
 def plan_part(
     part_job: PartJob,
     tables: BatchTables,
     *,
-    files: Iterable[OutputFile] = (),
+    requests_file: StoredFile | None = None,
+    files: Iterable[StoredFile] = (),
     predictions: TableInfo | None = None,
 ) -> PartPlan:
     """Plan one part.
 
+    :param requests_file: the request file, for requests on Cloud Storage; ``None`` when there is none.
     :param files: what lies below the job's output folder, for a job that wrote to Cloud Storage.
     :param predictions: the job's output table, for one that wrote to BigQuery; ``None`` when there is none.
-    :raises OutputError: a job that says it succeeded left nothing, or a table without the columns of answers.
+    :raises OutputError: a job that says it succeeded left nothing, or a table without the columns of answers; or the
+        request file is not the one that was sent.
     """
     part, job = part_job.part, part_job.job
     loads: list[LandingJob] = []
     if part.uri.startswith("gs://"):
-        requests = tables.requests(part.index)
-        configuration = load_requests(GcsUri.parse(part.uri), requests)
-        loads.append(
-            LandingJob(purpose="requests", table=requests, configuration=configuration, salt=part.checksum)
-        )
+        landing = _requests(part, requests_file, tables)
+        requests = landing.table
+        loads.append(landing)
     else:
         requests = TableName.parse(part.uri)
     sources = PartTables(
@@ -76,13 +79,27 @@ def plan_part(
         return PartPlan(tables=sources, loads=tuple(loads))
     if part_job.output_uri.startswith("bq://"):
         return PartPlan(tables=_of_table(part_job, predictions, sources), loads=tuple(loads))
-    if landing := _landing(part_job, files, tables):
-        loads.append(landing)
-        sources = replace(sources, predictions=landing.table)
+    if answers := _predictions(part_job, files, tables):
+        loads.append(answers)
+        sources = replace(sources, predictions=answers.table)
     return PartPlan(tables=sources, loads=tuple(loads))
 
 
-def _landing(part_job: PartJob, files: Iterable[OutputFile], tables: BatchTables) -> LandingJob | None:
+def _requests(part: Part, found: StoredFile | None, tables: BatchTables) -> LandingJob:
+    if found is None or found.checksum != part.checksum:
+        raise OutputError(
+            f"{part.uri} is {'gone' if found is None else 'another file than was prepared'}, so nobody can say whose "
+            "answers these are. Nothing was published; put the file back, or clear prepare and submit."
+        )
+    return LandingJob(
+        purpose="requests",
+        table=(table := tables.requests(part.index)),
+        configuration=load_requests(found.uri, table),
+        salt=str(found.generation),
+    )
+
+
+def _predictions(part_job: PartJob, files: Iterable[StoredFile], tables: BatchTables) -> LandingJob | None:
     """Return the load of the predictions: ``predictions.jsonl`` or its shards, wherever below the folder.
 
     ``incremental_predictions…`` is what a running job has so far; its lines come again in the final file.

@@ -6,8 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_batch_gemini.batch.waiting import WaitEnd, end_of_wait, first_look, next_look, progress
@@ -46,6 +48,7 @@ class GeminiBatchJobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+        self._hook: GeminiBatchHook | None = None
         self._job: Job | None = None
         self._misses = 0
         self._said: Progress | None = None
@@ -69,15 +72,11 @@ class GeminiBatchJobTrigger(BaseTrigger):
         yield TriggerEvent(end.to_event())
 
     async def _wait(self) -> WaitEnd:
-        from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
-
-        async with GeminiBatchHook.shared(
-            gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain
-        ) as hook:
+        async with AsyncExitStack() as stack:
             pause = first_look(poll_interval=self.poll_interval, jitter=random.random())  # noqa: S311  # no secret
             while True:
                 await self._sleep(pause)
-                if end := await self._look(hook):
+                if end := await self._look(stack):
                     return end
                 pause = next_look(
                     poll_interval=self.poll_interval,
@@ -86,10 +85,27 @@ class GeminiBatchJobTrigger(BaseTrigger):
                     left=self.deadline - self._now(),
                 )
 
-    async def _look(self, hook: GeminiBatchHook) -> WaitEnd | None:
+    async def _borrowed(self, stack: AsyncExitStack) -> GeminiBatchHook:
+        """Return the shared hook, kept for as long as *stack* is.
+
+        The sensor has read the connection already; that it is not found now is how Airflow tells of a secrets backend
+        that is down, so it is a look that failed.
+        """
+        from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+
+        shared = GeminiBatchHook.shared(
+            gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain
+        )
+        try:
+            return await stack.enter_async_context(shared)
+        except AirflowNotFoundException as error:
+            raise ServiceError(f"The connection {self.gcp_conn_id!r} could not be read: {error}") from error
+
+    async def _look(self, stack: AsyncExitStack) -> WaitEnd | None:
         lost = None
         try:
-            self._job = await hook.aget(self.job_name)
+            self._hook = self._hook or await self._borrowed(stack)
+            self._job = await self._hook.aget(self.job_name)
             self._misses = 0
             self._say(self._job)
         except JobLostError as error:

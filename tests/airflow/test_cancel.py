@@ -147,6 +147,17 @@ def test_one_that_cannot_be_asked_does_not_stop_the_others(
     assert cancel(job_name=names)[names[0]] == "asked"
 
 
+def test_a_ledger_that_cannot_be_read_does_not_stop_the_others(batch: Prepared, cloud: LocalCloud) -> None:
+    """The job of the part behind it runs and costs."""
+    cloud.knobs(pace="looks:1000")
+    live = submit(batch, 1)
+    batch.storage.write(batch.folder.ledger(0), b"{broken")
+    with pytest.raises(ServiceError, match=r"1 jobs could not be cancelled and may run on, 1 could.*cannot be read"):
+        cancel(batch=batch.ref.to_dict())
+    assert batch.vertex.get(live).state in {"JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED"}
+    assert batch.ledger(1).state == "CANCELLED"
+
+
 def test_a_ledger_that_somebody_else_changes_meanwhile_is_left_to_them(
     batch: Prepared, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -536,11 +537,28 @@ def test_a_line_of_an_unknown_key_publishes_nothing(world: World) -> None:
     assert world.ledger(0).state == "SUBMITTED"
 
 
-def test_request_files_that_are_not_those_of_the_manifest_publish_nothing(world: World) -> None:
-    """Counts must add up to what was prepared."""
+def test_counts_that_do_not_add_up_publish_nothing(world: World) -> None:
+    """Every row that was prepared must have an outcome."""
+    world.manifest = replace(
+        world.manifest, parts=(world.manifest.parts[0], replace(world.manifest.parts[1], rows=2))
+    )
+    world.put_bytes(world.places.manifest, world.manifest.to_json())
     simple(world)
-    world.put(world.places.requests(1), [{"key": "k_d", "request": {}}, {"key": "k_e", "request": {}}])
-    with pytest.raises(AccountingError, match="4 rows were prepared, but 5"):
+    with pytest.raises(AccountingError, match="5 rows were prepared, but 4"):
+        world.load()
+
+
+@pytest.mark.parametrize("lines", [None, [{"key": "k_e", "request": {}}]])
+def test_a_request_file_that_is_not_the_one_that_was_sent_publishes_nothing(
+    world: World, lines: list[dict[str, Any]] | None
+) -> None:
+    """Gone, or written over."""
+    simple(world)
+    if lines is None:
+        world.cloud.parts.storage.delete(world.bucket, world.places.requests(1).name)
+    else:
+        world.put(world.places.requests(1), lines)
+    with pytest.raises(OutputError, match="whose answers"):
         world.load()
 
 
@@ -737,28 +755,20 @@ def test_deferred_at_every_step_the_load_ends_as_it_would_in_one_go(
 ) -> None:
     """Resumed from the top, attached to what is done; the event carries names only."""
     simple(world)
-    look, seen = WarehouseHook.look, set()
-
-    def slow(self: WarehouseHook, job: Any, **kwargs: Any) -> JobOutcome:
-        if job.job_id in seen:
-            return look(self, job, **kwargs)
-        seen.add(job.job_id)
-        return JobOutcome(done=False)
-
-    monkeypatch.setattr(WarehouseHook, "look", slow)
     operator, context, deferrals = world.operator(deferrable=True), world.context(), 0
-    run = lambda: operator.execute(context)  # noqa: E731  # it changes below
-    while True:
-        try:
-            report = run()
-            break
-        except TaskDeferred as deferred:
-            deferrals += 1
-            event = run_trigger(deferred.trigger)
-            assert set(event) == {"jobs"}
-            kwargs = {**deferred.kwargs, "event": event}
-            method = getattr(operator, deferred.method_name)
-            run = lambda method=method, kwargs=kwargs: method(context, **kwargs)  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(world.cloud.parts.warehouse, "job_delay_looks", 2)
+        report = None
+        step = partial(operator.execute, context)
+        while report is None:
+            try:
+                report = step()
+            except TaskDeferred as deferred:
+                deferrals += 1
+                kept = json.loads(json.dumps(deferred.kwargs))
+                event = run_trigger(deferred.trigger)
+                assert set(event) == {"jobs"}
+                step = partial(getattr(operator, deferred.method_name), context, event=event, **kept)
     assert deferrals == 4
     assert report["rows"] == 4
     assert world.outcomes() == {"a": "succeeded", "b": "missing", "c": "failed", "d": "succeeded"}

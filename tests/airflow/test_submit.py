@@ -75,7 +75,7 @@ def killed_while(
 def test_an_attempt_killed_after_the_post_is_followed_by_one_that_adopts(
     batch: Prepared, cloud: LocalCloud
 ) -> None:
-    """Two attempts through the real operator: exactly one job, one billed row."""
+    """One job, one billed row, and the second attempt owns it."""
     killed_while(batch, WorkspaceHook, "write", lambda _uri, data: b'"SUBMITTED"' in data)
     assert batch.ledger().state == "INTENT"
     second = context(2)
@@ -185,6 +185,15 @@ def test_a_refused_job_fails_at_once_and_a_corrected_one_needs_no_waiting(batch:
     assert batch.ledger().state == "REFUSED"
     batch.storage.write(batch.folder.manifest, batch.manifest.to_json())
     assert operator(batch, settle_seconds=1000).execute(context(2)) == batch.ledger().job_name
+
+
+def test_what_stops_a_job_before_it_is_sent_is_written_down_as_nothing_paid(batch: Prepared) -> None:
+    """The corrected attempt posts at once; there is nothing to look for or to wait for."""
+    with pytest.raises(ConfigurationError, match="display name"):
+        operator(batch, settle_seconds=1000, display_name=" ").execute(context(1))
+    assert batch.ledger().state == "REFUSED"
+    assert operator(batch, settle_seconds=1000).execute(context(2)) == batch.ledger().job_name
+    assert len(batch.jobs()) == 1
 
 
 def test_quota_is_waited_for_by_deferral_a_few_times_and_then_the_task_fails(

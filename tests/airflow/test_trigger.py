@@ -118,6 +118,26 @@ def test_misses_only_slow_it_down(play: Any, caplog: pytest.LogCaptureFixture) -
     assert script.looks == 12
 
 
+def test_a_connection_that_cannot_be_read_for_a_while_is_a_miss(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a secrets backend that is down looks, after a triggerer restarts in the night."""
+    script, borrowed = Script(seen("RUNNING"), seen("SUCCEEDED")), []
+
+    @asynccontextmanager
+    async def shared(**_: Any) -> AsyncIterator[Script]:
+        borrowed.append(script)
+        if len(borrowed) < 3:
+            raise AirflowNotFoundException("The conn_id `google_cloud_default` isn't defined")
+        yield script
+
+    trigger = Clock()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "GeminiBatchHook", None, raising=False)
+        [event] = play(trigger, script, shared)
+    assert (event["status"], script.looks, len(borrowed)) == ("success", 2, 3)
+
+
 def test_a_lost_job_ends_the_wait_at_once(play: Any) -> None:
     """403 and 404."""
     trigger = Clock()

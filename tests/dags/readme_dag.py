@@ -1,9 +1,9 @@
 from airflow.sdk import dag
-from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 from pydantic import BaseModel
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
+from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
 from airflow_batch_gemini.sensors.job import GeminiBatchSensor
 
@@ -19,13 +19,11 @@ def label_reviews():
         task_id="prepare",
         sql="SELECT id AS key, product, body FROM `my-project.shop.reviews`",
         template=GeminiTemplate(prompt="A review of {product}: {body}", response_schema=Review),
-        model="gemini-2.5-flash-lite",
+        model="gemini-3.5-flash",
         location="us-central1",
         work_uri="gs://my-bucket/gemini",
     )
-    submit = GeminiBatchSubmitOperator.partial(task_id="submit", batch=prepare.output).expand(
-        part=prepare.output["parts"]
-    )
+    submit = GeminiBatchSubmitOperator.partial(task_id="submit").expand(batch=prepare.output)
     wait = GeminiBatchSensor.partial(task_id="wait").expand(job_name=submit.output)
     load = GeminiBatchLoadOperator(
         task_id="load", batch=prepare.output, results_table="my-project.shop.review_labels"

@@ -6,8 +6,20 @@ import pytest
 
 from airflow_batch_gemini.batch.job import STATES, Counts, Job, state_rule
 
-GOOGLE = """UNSPECIFIED QUEUED PENDING RUNNING SUCCEEDED FAILED CANCELLING CANCELLED PAUSED EXPIRED UPDATING
-PARTIALLY_SUCCEEDED""".split()
+GOOGLE = [
+    "UNSPECIFIED",
+    "QUEUED",
+    "PENDING",
+    "RUNNING",
+    "SUCCEEDED",
+    "FAILED",
+    "CANCELLING",
+    "CANCELLED",
+    "PAUSED",
+    "EXPIRED",
+    "UPDATING",
+    "PARTIALLY_SUCCEEDED",
+]
 
 
 def test_every_state_of_google_has_a_rule() -> None:

@@ -24,7 +24,7 @@ from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest,
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, query, query_into
-from airflow_batch_gemini.sql.plan import LoadPlan, OutputFile, plan_part
+from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
 
 QUERY = {"query": {"query": "SELECT 1", "useLegacySql": False}}
 JOB_NAME = "projects/p/locations/us-central1/batchPredictionJobs/7"
@@ -221,46 +221,62 @@ def test_a_succeeded_job_that_wrote_nowhere_stops_the_load() -> None:
 # --------------------------------------------------------------------------------------------------------- the plan
 
 
-def files(*names: str) -> list[OutputFile]:
+REQUESTS = StoredFile(GcsUri.parse(PART.uri), 42, PART.checksum)
+
+
+def plan(part_ended: PartJob, **kwargs: Any) -> PartPlan:
+    return plan_part(part_ended, TABLES, **{"requests_file": REQUESTS, **kwargs})
+
+
+def files(*names: str) -> list[StoredFile]:
     folder = GcsUri.parse(FOLDER)
-    return [OutputFile(folder / name, generation) for generation, name in enumerate(names, start=1)]
+    return [StoredFile(folder / name, generation, "c") for generation, name in enumerate(names, start=1)]
 
 
 def test_every_prediction_file_below_the_folder_is_landed_and_nothing_else() -> None:
     """Shards in any order; what a running job had so far comes again in the final file."""
     found = files("predictions.jsonl-00001-of-00002", "incremental_predictions.jsonl", "errors.txt",
                   "sub/predictions.jsonl-00000-of-00002")  # fmt: skip
-    plan = plan_part(ended(), TABLES, files=found)
-    requests, predictions = plan.loads
+    planned = plan(ended(), files=found)
+    requests, predictions = planned.loads
     assert predictions.configuration["load"]["sourceUris"] == [
         f"{FOLDER}/predictions.jsonl-00001-of-00002",
         f"{FOLDER}/sub/predictions.jsonl-00000-of-00002",
     ]
-    assert predictions.table == plan.tables.predictions == TABLES.landing(0, 2)
+    assert predictions.table == planned.tables.predictions == TABLES.landing(0, 2)
     assert requests.configuration["load"]["sourceUris"] == [PART.uri]
-    assert requests.salt == "crc=="
+    assert requests.salt == "42"
 
 
 def test_files_written_anew_are_loaded_anew() -> None:
     """The generation of an object is part of the job's name."""
-    first = plan_part(ended(), TABLES, files=[OutputFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 1)])
-    again = plan_part(ended(), TABLES, files=[OutputFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 2)])
+    first = plan(ended(), files=[StoredFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 1, "c")])
+    again = plan(ended(), files=[StoredFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 2, "c")])
     assert first.loads[1].configuration == again.loads[1].configuration
     assert first.loads[1].salt != again.loads[1].salt
+
+
+@pytest.mark.parametrize("found", [None, replace(REQUESTS, checksum="other")])
+def test_without_the_request_file_that_was_prepared_nobody_knows_whose_answers_these_are(
+    found: StoredFile | None,
+) -> None:
+    """The keys are in it."""
+    with pytest.raises(OutputError, match="whose answers"):
+        plan(ended(), requests_file=found, files=files("predictions.jsonl"))
 
 
 def test_a_succeeded_job_without_files_stops_the_load() -> None:
     """Somebody moved what was paid for."""
     with pytest.raises(OutputError, match=r"no predictions\.jsonl below"):
-        plan_part(ended(), TABLES, files=files("incremental_predictions.jsonl"))
+        plan(ended(), files=files("incremental_predictions.jsonl"))
 
 
 @pytest.mark.parametrize("part_ended", [ended(state="JOB_STATE_FAILED"), ended(None, "JOB_STATE_EXPIRED")])
 def test_a_dead_job_without_files_leaves_its_rows_missing(part_ended: PartJob) -> None:
     """They are accounted for all the same."""
-    plan = plan_part(part_ended, TABLES)
-    assert plan.tables.predictions is None
-    assert [load.purpose for load in plan.loads] == ["requests"]
+    planned = plan(part_ended)
+    assert planned.tables.predictions is None
+    assert [load.purpose for load in planned.loads] == ["requests"]
 
 
 PREDICTIONS = TableName.parse("p.d.predictions")
@@ -288,10 +304,10 @@ def test_predictions_in_bigquery_are_read_where_they_are(
 ) -> None:
     """Nothing is loaded; the statement is rendered for the columns there are."""
     part = replace(PART, uri="bq://p.d.requests")
-    plan = plan_part(ended(f"bq://{PREDICTIONS}", part=part), TABLES, predictions=info(*columns))
-    assert plan.loads == ()
-    assert plan.tables.requests == TableName.parse("p.d.requests")
-    assert (plan.tables.predictions, plan.tables.response_type, plan.tables.time_type) == (
+    planned = plan(ended(f"bq://{PREDICTIONS}", part=part), predictions=info(*columns))
+    assert planned.loads == ()
+    assert planned.tables.requests == TableName.parse("p.d.requests")
+    assert (planned.tables.predictions, planned.tables.response_type, planned.tables.time_type) == (
         PREDICTIONS,
         response,
         time,
@@ -301,14 +317,14 @@ def test_predictions_in_bigquery_are_read_where_they_are(
 def test_a_table_that_is_no_output_of_ours_stops_the_load() -> None:
     """Without key, status and response nobody can say whose answer it is."""
     with pytest.raises(OutputError, match="no column status, response"):
-        plan_part(ended(f"bq://{PREDICTIONS}"), TABLES, predictions=info(COLUMNS[0]))
+        plan(ended(f"bq://{PREDICTIONS}"), predictions=info(COLUMNS[0]))
 
 
 def test_a_missing_output_table_stops_the_load_unless_the_job_died() -> None:
     """A dead job may have written none."""
     with pytest.raises(OutputError, match="does not exist"):
-        plan_part(ended(f"bq://{PREDICTIONS}"), TABLES)
-    assert plan_part(ended(f"bq://{PREDICTIONS}", "JOB_STATE_CANCELLED"), TABLES).tables.predictions is None
+        plan(ended(f"bq://{PREDICTIONS}"))
+    assert plan(ended(f"bq://{PREDICTIONS}", "JOB_STATE_CANCELLED")).tables.predictions is None
 
 
 def test_the_raw_landing_has_an_explicit_schema_and_replaces_itself() -> None:
@@ -328,8 +344,8 @@ def test_the_raw_landing_has_an_explicit_schema_and_replaces_itself() -> None:
 
 def test_the_plan_knows_every_table_it_makes() -> None:
     """They stay for a while and then go by themselves."""
-    parts = (plan_part(ended(), TABLES, files=files("predictions.jsonl")),)
-    plan = LoadPlan(
+    parts = (plan(ended(), files=files("predictions.jsonl")),)
+    whole = LoadPlan(
         manifest=MANIFEST,
         project="p",
         location="us-central1",
@@ -339,10 +355,10 @@ def test_the_plan_knows_every_table_it_makes() -> None:
         results=TableName.parse("p.d.results"),
         errors=TableName.parse("p.d.results_errors"),
     )
-    assert plan.kept == (TABLES.requests(0), TABLES.landing(0, 2), plan.outcomes)
-    assert plan.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"] == (
+    assert whole.kept == (TABLES.requests(0), TABLES.landing(0, 2), whole.outcomes)
+    assert whole.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"] == (
         f"gemini_outcomes_{MANIFEST.batch_id}"
     )
-    assert "GROUP BY outcome" in plan.audit()["query"]["query"]
-    assert plan.publish() == query(plan.publish()["query"]["query"])
-    assert query_into("SELECT 1", plan.outcomes)["query"]["writeDisposition"] == "WRITE_TRUNCATE"
+    assert "GROUP BY outcome" in whole.audit()["query"]["query"]
+    assert whole.publish() == query(whole.publish()["query"]["query"])
+    assert query_into("SELECT 1", whole.outcomes)["query"]["writeDisposition"] == "WRITE_TRUNCATE"

@@ -95,7 +95,7 @@ def broken(**changes: object) -> bytes:
         "\ufeff".encode("utf-16"),
     ],
 )
-def test_a_ledger_that_cannot_be_read_is_never_taken_for_nothing_paid(data: bytes) -> None:
+def test_garbage_is_never_taken_for_nothing_paid(data: bytes) -> None:
     """A paid job may exist: no submit."""
     with pytest.raises(PaymentUnknownError, match="a paid job may exist"):
         Ledger.from_json(data)

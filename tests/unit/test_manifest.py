@@ -106,15 +106,33 @@ def test_a_fingerprint_changes_with_what_decides_the_answers(change: dict[str, A
 
 
 def test_the_reference_in_xcom_holds_names_and_counts_only() -> None:
-    """It is read back from what XCom gives, and from nothing else."""
+    """It is read back from what prepare returned, or from one element of it, which is one part."""
+    whole = MANIFEST.to_xcom()
+    assert BatchRef.from_xcom(whole) == MANIFEST.ref
+    assert [BatchRef.from_xcom(part).indexes for part in whole] == [range(1), range(1, 2)]
+    assert BatchRef.from_xcom(MANIFEST.ref.to_dict()).indexes == range(2)
     ref = MANIFEST.ref
-    assert BatchRef.from_dict(ref.to_dict()) == ref
     assert (ref.rows, ref.size, ref.parts, str(ref.folder)) == (3, 30, 2, "gs://work/w")
-    for wrong in ({**ref.to_dict(), "more": 1}, {}):
-        with pytest.raises(SourceError, match="GeminiBatchPrepareOperator"):
-            BatchRef.from_dict(wrong)
-    with pytest.raises(SourceError, match="NoneType"):
-        BatchRef.from_dict(None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {**MANIFEST.ref.to_dict(), "more": 1},
+        {},
+        [],
+        ["text"],
+        "text",
+        b"bytes",
+        None,
+        7,
+        [MANIFEST.ref.to_dict(), replace(MANIFEST.ref, batch_id="0" * 32).to_dict()],
+    ],
+)
+def test_what_prepare_did_not_return_is_no_batch(wrong: object) -> None:
+    """Two batches at once neither."""
+    with pytest.raises(SourceError, match="GeminiBatchPrepareOperator returned"):
+        BatchRef.from_xcom(wrong)
 
 
 def test_a_person_finds_everything_of_a_batch_by_its_name() -> None:

@@ -110,6 +110,20 @@ def test_the_report_is_plain_data_with_the_price_it_was_reckoned_by() -> None:
     assert [job["state"] for job in document["jobs"]] == ["JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED"]
 
 
+def test_times_that_nobody_knows_are_null() -> None:
+    """A job that never started has none."""
+    found = Report.of(
+        COUNTED,
+        batch_id="b",
+        model="m",
+        price=None,
+        jobs=[Job(name="j", state="JOB_STATE_EXPIRED")],
+        tables={},
+        loaded_at=1.0,
+    )
+    assert (found.times["first_job_created"], found.times["last_job_ended"]) == (None, None)
+
+
 def test_with_an_unknown_price_the_cost_is_unknown() -> None:
     """Not zero."""
     document = report(model="gemini-9").to_dict()

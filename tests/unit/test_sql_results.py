@@ -14,13 +14,15 @@ from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Line, Reading, classify
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_of
 from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.exceptions import InvalidNameError
 from airflow_batch_gemini.sql import outcomes, results
-from airflow_batch_gemini.sql.literal import string_literal
+from airflow_batch_gemini.sql.literal import identifier, string_literal
+from airflow_batch_gemini.sql.sources import PartTables
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
 JOB = "projects/p-x/locations/us-central1/batchPredictionJobs/1"
-PART = outcomes.PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=LANDED)
+PART = PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=LANDED)
 PROVENANCE = outcomes.Provenance(
     batch_id="b" * 32,
     model="gemini-2.5-pro",
@@ -220,7 +222,7 @@ def test_of_two_lines_with_one_key_success_wins_and_then_the_later_one(judge: Ju
 
 def test_a_line_in_another_parts_output_is_no_answer(judge: Judge) -> None:
     """Rows are joined by part and key."""
-    other = outcomes.PartTables(
+    other = PartTables(
         part=1, epoch=2, job_name=f"{JOB}2", requests=TableName.parse("p-x.d.landed"), predictions=None
     )
     sql = outcomes.classify([PART, other], PROVENANCE, shape=Shape.TEXT, price=None)
@@ -238,7 +240,7 @@ def test_the_classification_is_googlesql_whatever_the_output_table_looks_like(
     judge: Judge, response_type: Any, time_type: Any, shape: Shape
 ) -> None:
     """Columns of a BigQuery destination may differ; the statement is rendered for what is there."""
-    part = outcomes.PartTables(
+    part = PartTables(
         part=0,
         epoch=1,
         job_name=JOB,
@@ -263,7 +265,7 @@ def test_the_classification_is_googlesql_whatever_the_output_table_looks_like(
 
 def test_without_any_output_every_row_is_missing(judge: Judge) -> None:
     """A job that died before its first answer leaves no table; its rows are still accounted for."""
-    part = outcomes.PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=None)
+    part = PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=None)
     found = judge.rows(
         inline(outcomes.classify([part], PROVENANCE, shape=Shape.OBJECT, price=PRO), ["k_a", "k_b"], [])
     )
@@ -324,6 +326,37 @@ def test_names_and_ids_stay_literals_whatever_they_hold(judge: Judge) -> None:
     sql = outcomes.classify([PART], PROVENANCE, shape=Shape.TEXT, price=None)
     [found] = judge.rows(inline(sql, ["k_'a\"\\"], []))
     assert (found["dag_id"], found["key"]) == (PROVENANCE.dag_id, "'a\"\\")
+
+
+HOSTILE = [
+    "", "'", '"', "\\", "\\'", "`", "'''", "\n", "\r\n", "\t", "\x00", "\x07", "\x7f", "\u2028", "a{b}", "--", "/*",
+    "@p", "?", "%s", "\ufeff", "žluťoučký", "日本語", "🎉", "\U000e0001", "'); DROP TABLE t; --",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_string_literal_means_the_text_it_was_made_of(judge: Judge, text: str) -> None:
+    """Quotes, backslashes, control characters and emoji; it stays on one line."""
+    literal = string_literal(f"a{text}b")
+    assert literal.splitlines() == [literal]
+    [found] = judge.rows(f"SELECT {literal} AS key, NULL AS cost_usd")
+    assert found["key"] == f"a{text}b"
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if "\x00" not in text])
+def test_an_identifier_is_one_name_whatever_it_holds(judge: Judge, text: str) -> None:
+    """Column names come from users' tables."""
+    name = f"a{text}b"
+    [found] = judge.rows(f"SELECT 1 AS {identifier(name)}, NULL AS cost_usd")
+    assert found[name] == 1
+
+
+def test_what_cannot_be_a_literal_is_refused() -> None:
+    """Half a character, or no name at all."""
+    with pytest.raises(InvalidNameError, match="D800"):
+        string_literal("\ud800")
+    with pytest.raises(InvalidNameError, match="empty"):
+        identifier("")
 
 
 @pytest.mark.parametrize(

@@ -472,7 +472,7 @@ def stolen(world: World, change: Any) -> Vertex:
 def test_who_was_overtaken_cancels_its_job_unless_the_newer_one_has_it_or_will_find_it(
     world: World, change: Any, state: str, fate: str
 ) -> None:
-    """The older owner always dies."""
+    """A duplicate is stopped as soon as it is known to be one."""
     with pytest.raises(OwnershipLostError) as caught:
         run(world, vertex=stolen(world, change))
     assert fate in str(caught.value)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -302,6 +303,7 @@ def error_of(status: int) -> bytes:
         (429, None, ServiceError, 429),
         (408, None, PaymentUnknownError, None),
         (409, None, PaymentUnknownError, None),
+        (499, None, PaymentUnknownError, None),
         (500, None, PaymentUnknownError, None),
         (502, b"<html>", PaymentUnknownError, None),
         (503, None, PaymentUnknownError, None),
@@ -496,6 +498,22 @@ def test_a_foreign_endpoint_gets_no_credential(
         hook.get(NAME)
     with pytest.raises(EndpointError):
         asyncio.run(hook.aget(NAME))
+
+
+@pytest.mark.parametrize("field", ["key_secret_name", "idp_issuer_url", "credential_config_file"])
+def test_a_credential_from_elsewhere_is_googles_whatever_the_environment_names(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, field: str
+) -> None:
+    """The stand-in's own key in the environment is not the one that such a connection would send."""
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps({"type": "service_account", "token_uri": f"{hostile.url}/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    monkeypatch.setattr(GeminiBatchHook, "get_credentials", lambda _self: pytest.fail("credentials were read"))
+    connection = {"conn_type": "google_cloud_platform", "extra": {field: "x"}}
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
+    with pytest.raises(EndpointError, match="Google's own sign-in"):
+        GeminiBatchHook().get(NAME)
+    assert hostile.requests == []
 
 
 @pytest.mark.parametrize(

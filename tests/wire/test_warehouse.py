@@ -19,6 +19,7 @@ from airflow_batch_gemini.exceptions import (
     ServiceError,
     SourceError,
 )
+from airflow_batch_gemini.hooks._endpoint import LocalCredentials
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook, WarehouseJob
 from airflow_batch_gemini.sql.landing import load_predictions, load_requests, query, query_into
 from airflow_batch_gemini.triggers.warehouse import GeminiBatchWarehouseTrigger
@@ -170,6 +171,15 @@ def test_a_load_of_a_missing_file_fails_and_names_the_reason(
         hook.wait(
             hook.ensure_job(configuration=configuration, purpose="a", **PLACE), timeout=30, poll_interval=0.01
         )
+
+
+def test_the_local_credential_asks_nobody_but_the_local_cloud(hook: WarehouseHook, dataset: str) -> None:
+    """A service account's own credentials would look up at Google where they may be used."""
+    hook.dataset_location(DatasetName.parse(dataset))
+    credentials = hook.client("demo")._credentials
+    assert isinstance(credentials, LocalCredentials)
+    assert credentials.token == "local"
+    assert not hasattr(credentials, "_maybe_start_regional_access_boundary_refresh")
 
 
 def test_a_dataset_has_a_place(hook: WarehouseHook, dataset: str) -> None:

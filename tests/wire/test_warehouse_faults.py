@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth.exceptions import RefreshError
 
 from airflow_batch_gemini.batch.names import DatasetName, TableName
 from airflow_batch_gemini.exceptions import (
@@ -19,6 +20,7 @@ from airflow_batch_gemini.exceptions import (
     ServiceError,
     SourceError,
 )
+from airflow_batch_gemini.hooks._bigquery import translated
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook, WarehouseJob
 from airflow_batch_gemini.sql.landing import query
 
@@ -271,6 +273,13 @@ def test_a_service_that_stays_away_is_a_service_error(
     assert caught.value.http_status == (trouble if isinstance(trouble, int) else None)
 
 
+def test_a_credential_that_gets_no_token_is_a_service_error() -> None:
+    """The token's host may be down; the message names no secret."""
+    with pytest.raises(ServiceError, match="RefreshError") as caught, translated(LandingError, "asking"):
+        raise RefreshError("secret")
+    assert "secret" not in str(caught.value)
+
+
 def test_waiting_ends_when_the_job_does(hook: WarehouseHook, service: Service) -> None:
     """However many looks it takes."""
     service.looks_until_done = 3
@@ -343,6 +352,9 @@ KEY = {"type": "service_account", "token_uri": "https://oauth2.googleapis.com/to
         {"keyfile_dict": "[]"},
         {"key_path": "/nowhere/key.json"},
         {},
+        {"key_secret_name": "in-secret-manager"},
+        {"idp_issuer_url": "https://login.example.com", "client_id": "x"},
+        {"credential_config_file": "{}"},
         {"is_anonymous": True, "impersonation_chain": "sa@p.iam.gserviceaccount.com"},
     ],
 )

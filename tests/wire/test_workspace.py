@@ -246,6 +246,14 @@ def test_listing_and_globbing_find_what_lies_below(hook: WorkspaceHook) -> None:
     assert names(hook.glob(FOLDER / "rows/b.csv")) == ["rows/b.csv"]
 
 
+def test_an_oddly_named_object_beside_those_that_are_meant_is_passed_over(hook: WorkspaceHook) -> None:
+    """Somebody else put it there; a name that is refused as input is not asked for here."""
+    hook.write(FOLDER / "rows/a.jsonl", b"")
+    for odd in ("folder/rows//b.jsonl", "folder/rows/./c.jsonl"):
+        hook.client().bucket("work").blob(odd).upload_from_string(b"")
+    assert [info.uri for info in hook.glob(FOLDER / "rows/*.jsonl")] == ["gs://work/folder/rows/a.jsonl"]
+
+
 def test_a_bucket_has_a_location_or_is_an_error(hook: WorkspaceHook) -> None:
     """As the service spells it."""
     assert hook.bucket_location("work").lower() == "us-central1"

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..storage.threads import Threads
+from airflow_batch_gemini.local.storage.threads import Threads
+
 from . import dataset_calls as datasets
 from . import job_calls as jobs
 from . import table_calls as tables
@@ -30,7 +31,10 @@ Handler = Callable[[Warehouse, Call], Reply]
 
 METHODS: tuple[tuple[Method, Handler], ...] = (
     (Method("projects", "list", "GET", "projects"), datasets.list_projects),
-    (Method("projects", "getServiceAccount", "GET", "projects/{project}/serviceAccount"), datasets.service_account),
+    (
+        Method("projects", "getServiceAccount", "GET", "projects/{project}/serviceAccount"),
+        datasets.service_account,
+    ),
     (Method("datasets", "list", "GET", "projects/{project}/datasets"), datasets.list_all),
     (Method("datasets", "insert", "POST", "projects/{project}/datasets", "Dataset"), datasets.insert),
     (Method("datasets", "get", "GET", _DATASET), datasets.get),
@@ -44,7 +48,10 @@ METHODS: tuple[tuple[Method, Handler], ...] = (
     (Method("tables", "update", "PUT", _TABLE, "Table"), tables.update),
     (Method("tables", "delete", "DELETE", _TABLE), tables.delete),
     (Method("tabledata", "list", "GET", _TABLE + "/data"), tables.list_rows),
-    (Method("tabledata", "insertAll", "POST", _TABLE + "/insertAll", "TableDataInsertAllRequest"), tables.insert_all),
+    (
+        Method("tabledata", "insertAll", "POST", _TABLE + "/insertAll", "TableDataInsertAllRequest"),
+        tables.insert_all,
+    ),
     (Method("jobs", "list", "GET", "projects/{project}/jobs"), jobs.list_all),
     (Method("jobs", "insert", "POST", "projects/{project}/jobs", "Job"), jobs.insert),
     (Method("jobs", "get", "GET", "projects/{project}/jobs/{job}"), jobs.get),
@@ -91,7 +98,7 @@ def _endpoint(warehouse: Warehouse, threads: Threads, handler: Handler) -> Calla
             reply = await threads.run(handler, warehouse, call)
         except BigQueryError as error:
             return failure(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a client gets an answer in BigQuery's shape whatever fails
             _LOG.exception("%s %s failed", request.method, request.url.path)
             return failure(BigQueryError("internalError", f"The local BigQuery failed: {error}"))
         return Response(status_code=204) if reply is None else _json(reply)
@@ -108,7 +115,9 @@ def _call(request: Request, body: bytes) -> Call:
         raise invalid(f"Invalid JSON payload received. {error}") from error
     if not isinstance(parsed, dict):
         raise invalid("Invalid JSON payload received: it is no object")
-    return Call(dict(request.path_params), dict(request.query_params), parsed, request.headers.get("if-match"))
+    return Call(
+        dict(request.path_params), dict(request.query_params), parsed, request.headers.get("if-match")
+    )
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -17,7 +17,12 @@ _TEXTS: Sequence[tuple[Type, re.Pattern[str]]] = (
     (INT64, re.compile(r"[+-]?\d{1,18}")),
     (FLOAT64, re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?")),
     (DATE, re.compile(r"\d{4}-\d{1,2}-\d{1,2}")),
-    (TIMESTAMP, re.compile(r"\d{4}-\d{1,2}-\d{1,2}[ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d+)?\s*(Z|UTC|[+-]\d{1,2}(:?\d{2})?)?")),
+    (
+        TIMESTAMP,
+        re.compile(
+            r"\d{4}-\d{1,2}-\d{1,2}[ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d+)?\s*(Z|UTC|[+-]\d{1,2}(:?\d{2})?)?"
+        ),
+    ),
 )
 
 
@@ -40,12 +45,6 @@ def _merge_object(found: dict[str, Type | None], row: dict[str, Any]) -> None:
 def _type(value: Any) -> Type | None:
     if value is None or value == []:
         return None
-    if isinstance(value, bool):
-        return BOOL
-    if isinstance(value, int):
-        return INT64
-    if isinstance(value, float):
-        return FLOAT64
     if isinstance(value, str):
         return _text_type(value, numbers=False)
     if isinstance(value, list):
@@ -53,9 +52,11 @@ def _type(value: Any) -> Type | None:
         for part in value:
             items = _common(items, _type(part))
         return array(items or STRING)
-    inner: dict[str, Type | None] = {}
-    _merge_object(inner, value)
-    return struct([Field(name, type_ or STRING) for name, type_ in inner.items()]) if inner else None
+    if isinstance(value, dict):
+        inner: dict[str, Type | None] = {}
+        _merge_object(inner, value)
+        return struct([Field(name, type_ or STRING) for name, type_ in inner.items()]) if inner else None
+    return BOOL if isinstance(value, bool) else INT64 if isinstance(value, int) else FLOAT64
 
 
 def _text_type(text: str, *, numbers: bool) -> Type:
@@ -63,7 +64,7 @@ def _text_type(text: str, *, numbers: bool) -> Type:
         if (numbers or type_ in {DATE, TIMESTAMP}) and pattern.fullmatch(text.strip()) is not None:
             try:
                 coercion.cell_reader(type_)(text)
-            except coercion.BadValue:
+            except coercion.BadValueError:
                 continue
             return type_
     return STRING
@@ -85,19 +86,28 @@ def _common(left: Type | None, right: Type | None) -> Type | None:
             fields[field.name] = _common(fields.get(field.name), field.type)
         return struct([Field(name, type_ or STRING) for name, type_ in fields.items()])
     if kinds & {"ARRAY", "STRUCT"}:
-        raise invalid(f"Error while reading data, error message: JSON table has both {left} and {right} in one field")
+        raise invalid(
+            f"Error while reading data, error message: JSON table has both {left} and {right} in one field"
+        )
     return STRING
 
 
 def of_cells(rows: Sequence[Sequence[tuple[str, bool]]], *, skipped: int) -> tuple[list[Field], int]:
     """Guess the schema of CSV records, and how many of them are a head (none when one was skipped already)."""
     if not rows:
-        raise invalid("Error while reading data, error message: the CSV file is empty, no schema can be detected")
+        raise invalid(
+            "Error while reading data, error message: the CSV file is empty, no schema can be detected"
+        )
     width = max(len(row) for row in rows)
     body = list(rows[1:])
     types = [_column_type(body, place) for place in range(width)]
     first = [_text_type(text, numbers=True) for text, _ in rows[0]]
-    is_head = not skipped and len(rows[0]) == width and all(t == STRING for t in first) and any(t != STRING for t in types)
+    is_head = (
+        not skipped
+        and len(rows[0]) == width
+        and all(t == STRING for t in first)
+        and any(t != STRING for t in types)
+    )
     if is_head:
         return [Field(n, t) for n, t in zip(header(rows[0]), types, strict=True)], 1
     types = [_column_type(rows, place) for place in range(width)]

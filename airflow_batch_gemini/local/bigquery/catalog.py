@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from .datatypes import Field, duckdb_type, fields_from_rest, fields_to_rest, quoted
-from .errors import duplicate, invalid, not_found, unsupported
+from .datatypes import Field, quoted
+from .errors import BigQueryError, duplicate, invalid, not_found, unsupported
+from .records import Dataset, Table, column_list, now_ms, packed, unpacked
 
 _SCHEMA = (
     "CREATE SCHEMA IF NOT EXISTS bq_meta",
@@ -22,49 +21,6 @@ _SCHEMA = (
 )
 ANONYMOUS = "_anonymous"
 _ANONYMOUS_LIFE_MS = 24 * 3600 * 1000
-
-
-def now_ms() -> int:
-    """The time in milliseconds, as BigQuery's resources say it."""
-    return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A dataset: its location never changes; `options` are the other fields of the resource, as given."""
-
-    project: str
-    name: str
-    location: str
-    created: int
-    modified: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table or a view; `storage` is where its rows lie, `options` are the other fields of the resource."""
-
-    project: str
-    dataset: str
-    name: str
-    fields: tuple[Field, ...]
-    storage: str | None
-    created: int
-    modified: int
-    view: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def full_name(self) -> str:
-        """The name as BigQuery's messages say it."""
-        return f"{self.project}:{self.dataset}.{self.name}"
-
-    @property
-    def expired(self) -> bool:
-        """Say whether its expiration time has passed."""
-        moment = self.options.get("expirationTime")
-        return moment is not None and int(moment) <= now_ms()
 
 
 class Catalog:
@@ -111,7 +67,7 @@ class Catalog:
             raise duplicate("Dataset", f"{project}:{name}")
         moment = now_ms()
         made = Dataset(project, name, location or self._default_location, moment, moment, options or {})
-        self._cursor.execute("INSERT INTO bq_meta.datasets VALUES (?, ?, ?)", [project, name, _packed(made)])
+        self._cursor.execute("INSERT INTO bq_meta.datasets VALUES (?, ?, ?)", [project, name, packed(made)])
         return made
 
     def update_dataset(self, dataset: Dataset) -> Dataset:
@@ -119,7 +75,7 @@ class Catalog:
         dataset = replace(dataset, modified=max(now_ms(), dataset.modified + 1))
         self._cursor.execute(
             "UPDATE bq_meta.datasets SET doc = ? WHERE project = ? AND dataset = ?",
-            [_packed(dataset), dataset.project, dataset.name],
+            [packed(dataset), dataset.project, dataset.name],
         )
         return dataset
 
@@ -128,19 +84,24 @@ class Catalog:
         self.dataset(project, name)
         tables = self.tables(project, name)
         if tables and not contents:
-            raise _in_use(f"Dataset {project}:{name} is still in use")
+            raise BigQueryError("resourceInUse", f"Dataset {project}:{name} is still in use")
         for table in tables:
             self.drop(table)
-        self._cursor.execute("DELETE FROM bq_meta.datasets WHERE project = ? AND dataset = ?", [project, name])
+        self._cursor.execute(
+            "DELETE FROM bq_meta.datasets WHERE project = ? AND dataset = ?", [project, name]
+        )
 
     # Tables
 
     def find(self, project: str, dataset: str, name: str) -> Table | None:
         """Return a table, or None; an expired one is not there."""
         rows = self._rows(
-            "SELECT doc FROM bq_meta.tables WHERE project = ? AND dataset = ? AND name = ?", project, dataset, name
+            "SELECT doc FROM bq_meta.tables WHERE project = ? AND dataset = ? AND name = ?",
+            project,
+            dataset,
+            name,
         )
-        table = _table(rows[0][0]) if rows else None
+        table = unpacked(rows[0][0]) if rows else None
         return None if table is None or table.expired else table
 
     def table(self, project: str, dataset: str, name: str) -> Table:
@@ -159,7 +120,7 @@ class Catalog:
         rows = self._rows(
             "SELECT doc FROM bq_meta.tables WHERE project = ? AND dataset = ? ORDER BY name", project, dataset
         )
-        return [table for table in map(lambda row: _table(row[0]), rows) if not table.expired]
+        return [table for row in rows if not (table := unpacked(row[0])).expired]
 
     def create(
         self, project: str, dataset: str, name: str, fields: Sequence[Field], *,
@@ -170,20 +131,29 @@ class Catalog:
         if dataset != ANONYMOUS:
             self.dataset(project, dataset)
         stale = self._rows(
-            "SELECT doc FROM bq_meta.tables WHERE project = ? AND dataset = ? AND name = ?", project, dataset, name
+            "SELECT doc FROM bq_meta.tables WHERE project = ? AND dataset = ? AND name = ?",
+            project,
+            dataset,
+            name,
         )
         if stale:
-            if not _table(stale[0][0]).expired:
+            if not unpacked(stale[0][0]).expired:
                 raise duplicate("Table", f"{project}:{dataset}.{name}")
-            self.drop(_table(stale[0][0]))
+            self.drop(unpacked(stale[0][0]))
         moment = now_ms()
         table = Table(project, dataset, name, tuple(fields), None, moment, moment, view, options or {})
-        life = self.dataset(project, dataset).options.get("defaultTableExpirationMs") if dataset != ANONYMOUS else None
+        life = (
+            self.dataset(project, dataset).options.get("defaultTableExpirationMs")
+            if dataset != ANONYMOUS
+            else None
+        )
         if life is not None and "expirationTime" not in table.options:
             table = replace(table, options={**table.options, "expirationTime": str(moment + int(life))})
         if view is None:
             table = replace(table, storage=self._new_storage(table))
-        self._cursor.execute("INSERT INTO bq_meta.tables VALUES (?, ?, ?, ?)", [project, dataset, name, _packed(table)])
+        self._cursor.execute(
+            "INSERT INTO bq_meta.tables VALUES (?, ?, ?, ?)", [project, dataset, name, packed(table)]
+        )
         return table
 
     def _new_storage(self, table: Table) -> str:
@@ -214,7 +184,7 @@ class Catalog:
         table = replace(table, modified=max(now_ms(), table.modified + 1))
         self._cursor.execute(
             "UPDATE bq_meta.tables SET doc = ? WHERE project = ? AND dataset = ? AND name = ?",
-            [_packed(table), table.project, table.dataset, table.name],
+            [packed(table), table.project, table.dataset, table.name],
         )
         return table
 
@@ -235,7 +205,7 @@ class Catalog:
         renamed = replace(table, name=name, modified=now_ms())
         self._cursor.execute(
             "UPDATE bq_meta.tables SET name = ?, doc = ? WHERE project = ? AND dataset = ? AND name = ?",
-            [name, _packed(renamed), table.project, table.dataset, table.name],
+            [name, packed(renamed), table.project, table.dataset, table.name],
         )
         return renamed
 
@@ -256,7 +226,7 @@ class Catalog:
     def sweep(self) -> None:
         """Delete every table whose time has passed."""
         for row in self._rows("SELECT doc FROM bq_meta.tables"):
-            table = _table(row[0])
+            table = unpacked(row[0])
             if table.expired:
                 self.drop(table)
 
@@ -268,17 +238,14 @@ class Catalog:
 
     def finished(self) -> set[tuple[str, str]]:
         """Return the jobs that have committed."""
-        return {(str(row[0]), str(row[1])) for row in self._rows("SELECT DISTINCT project, job FROM bq_meta.finished")}
+        return {
+            (str(row[0]), str(row[1]))
+            for row in self._rows("SELECT DISTINCT project, job FROM bq_meta.finished")
+        }
 
     def forget_finished(self) -> None:
         """Drop the notes, once the jobs know."""
         self._cursor.execute("DELETE FROM bq_meta.finished")
-
-
-def _in_use(message: str) -> Exception:
-    from .errors import BigQueryError
-
-    return BigQueryError("resourceInUse", message)
 
 
 def _check_name(name: str) -> None:
@@ -286,29 +253,3 @@ def _check_name(name: str) -> None:
         raise unsupported(f"the partition decorator of {name}")
     if not name or len(name) > 1024 or any(c in '"`.*\\/\n\r\t' for c in name):
         raise invalid(f'Invalid table ID "{name}"')
-
-
-def column_list(fields: Sequence[Field]) -> str:
-    """Render columns for CREATE TABLE."""
-    columns = []
-    for column in fields:
-        extra = " NOT NULL" if column.required else " DEFAULT []" if column.type.kind == "ARRAY" else ""
-        columns.append(f"{quoted(column.name)} {duckdb_type(column.type)}{extra}")
-    return ", ".join(columns)
-
-
-def _packed(value: Dataset | Table) -> str:
-    doc = {name: getattr(value, name) for name in value.__slots__}
-    if isinstance(value, Table):
-        doc["fields"] = fields_to_rest(value.fields)
-    return orjson.dumps(doc).decode()
-
-
-def _table(doc: str) -> Table:
-    raw = orjson.loads(doc)
-    return Table(**{**raw, "fields": fields_from_rest(raw["fields"])})
-
-
-def etag(*parts: object) -> str:
-    """Make an entity tag out of what may change."""
-    return hashlib.md5(repr(parts).encode(), usedforsecurity=False).hexdigest()

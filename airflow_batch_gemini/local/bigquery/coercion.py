@@ -16,12 +16,13 @@ from .datatypes import Field, Type
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_INT64 = 2**63
 _STAMP = re.compile(
-    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ Tt](\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{0,9}))?)?\s*(Z|z|UTC|[+-]\d{1,2}(?::?\d{2})?)?"
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ Tt](\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{0,9}))?)?"
+    r"\s*(Z|z|UTC|[+-]\d{1,2}(?::?\d{2})?)?"
 )
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "y", "1"}), frozenset({"false", "f", "no", "n", "0"})
 
 
-class BadValue(ValueError):
+class BadValueError(ValueError):
     """A value that does not fit its column."""
 
 
@@ -32,40 +33,42 @@ def _string(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    raise BadValue("it is no string")
+    raise BadValueError("it is no string")
 
 
 def _int64(value: Any) -> int:
     if isinstance(value, bool):
-        raise BadValue("it is no integer")
+        raise BadValueError("it is no integer")
     try:
-        number = int(value) if isinstance(value, int | str) else int(value) if float(value).is_integer() else None
+        number = (
+            int(value) if isinstance(value, int | str) else int(value) if float(value).is_integer() else None
+        )
     except (TypeError, ValueError):
         number = None
     if number is None or not -_MAX_INT64 <= number < _MAX_INT64:
-        raise BadValue("it is no integer")
+        raise BadValueError("it is no integer")
     return number
 
 
 def _float64(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise BadValue("it is no number")
+        raise BadValueError("it is no number")
     try:
         return float(value)
     except ValueError:
-        raise BadValue("it is no number") from None
+        raise BadValueError("it is no number") from None
 
 
 def _numeric(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise BadValue("it is no number")
+        raise BadValueError("it is no number")
     try:
         number = Decimal(str(value).strip())
         rounded = number.quantize(Decimal("1e-9"))
     except InvalidOperation:
-        raise BadValue("it is no NUMERIC") from None
+        raise BadValueError("it is no NUMERIC") from None
     if abs(rounded) >= Decimal(10) ** 29 or rounded != number:
-        raise BadValue("it is no NUMERIC")
+        raise BadValueError("it is no NUMERIC")
     return rounded
 
 
@@ -75,14 +78,14 @@ def _bool(value: Any) -> bool:
     word = str(value).strip().lower()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise BadValue("it is no boolean")
+    raise BadValueError("it is no boolean")
 
 
 def _bytes(value: Any) -> bytes:
     try:
         return base64.b64decode(_string(value), validate=True)
-    except (binascii.Error, BadValue):
-        raise BadValue("it is no base64") from None
+    except (binascii.Error, BadValueError):
+        raise BadValueError("it is no base64") from None
 
 
 def _date(value: Any) -> date:
@@ -92,36 +95,42 @@ def _date(value: Any) -> date:
             return date(int(found[1]), int(found[2]), int(found[3]))
     except ValueError:
         pass
-    raise BadValue("it is no date")
+    raise BadValueError("it is no date")
 
 
 def _time(value: Any) -> time:
-    found = re.fullmatch(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{0,6}))?", value) if isinstance(value, str) else None
+    found = (
+        re.fullmatch(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{0,6}))?", value)
+        if isinstance(value, str)
+        else None
+    )
     try:
         if found is not None:
             micros = int((found[4] or "0").ljust(6, "0"))
             return time(int(found[1]), int(found[2]), int(found[3]), micros)
     except ValueError:
         pass
-    raise BadValue("it is no time")
+    raise BadValueError("it is no time")
 
 
 def _stamp(value: Any) -> tuple[datetime, str]:
     found = _STAMP.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise BadValue("it is no point in time")
+        raise BadValueError("it is no point in time")
     year, month, day, hour, minute, second, fraction, zone = found.groups()
     try:
-        moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC)
+        moment = datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
+        )
     except ValueError:
-        raise BadValue("it is no point in time") from None
+        raise BadValueError("it is no point in time") from None
     return moment + timedelta(microseconds=int((fraction or "0")[:6].ljust(6, "0"))), zone or ""
 
 
 def _datetime(value: Any) -> datetime:
     moment, zone = _stamp(value)
     if zone:
-        raise BadValue("a DATETIME has no time zone")
+        raise BadValueError("a DATETIME has no time zone")
     return moment.replace(tzinfo=None)
 
 
@@ -130,7 +139,7 @@ def _timestamp(value: Any) -> datetime:
         try:
             return _EPOCH + timedelta(seconds=value)
         except OverflowError:
-            raise BadValue("it is no point in time") from None
+            raise BadValueError("it is no point in time") from None
     moment, zone = _stamp(value)
     if zone in {"", "Z", "z", "UTC"}:
         return moment
@@ -151,7 +160,7 @@ def _json_text(value: Any) -> str:
     try:
         return jsontext.canonical(value, exact=False)
     except ValueError as error:
-        raise BadValue(f"it is no JSON: {error}") from None
+        raise BadValueError(f"it is no JSON: {error}") from None
 
 
 def reader(type_: Type, *, ignore_unknown: bool, json_as_text: bool = False) -> Callable[[Any], Any]:
@@ -173,9 +182,9 @@ def reader(type_: Type, *, ignore_unknown: bool, json_as_text: bool = False) -> 
 def _array_reader(item: Callable[[Any], Any], *, is_json: bool) -> Callable[[Any], Any]:
     def read(value: Any) -> list[Any]:
         if not isinstance(value, list):
-            raise BadValue("it is no array")
+            raise BadValueError("it is no array")
         if not is_json and any(part is None for part in value):
-            raise BadValue("only optional fields can be set to NULL")
+            raise BadValueError("only optional fields can be set to NULL")
         return [item(part) for part in value]
 
     return read
@@ -199,9 +208,9 @@ class RecordReader:
         self._required = [place for place, field in enumerate(fields) if field.required]
 
     def read(self, value: Any) -> list[Any]:
-        """Return one value per field; raises BadValue naming the field."""
+        """Return one value per field; raises BadValueError naming the field."""
         if not isinstance(value, dict):
-            raise BadValue("it is no object")
+            raise BadValueError("it is no object")
         row = list(self._empty)
         for key, part in value.items():
             place = self._places.get(key)
@@ -209,17 +218,19 @@ class RecordReader:
                 place = self._lowered.get(key.lower())
             if place is None:
                 if not self._ignore_unknown:
-                    raise BadValue(f"No such field: {key}.")
+                    raise BadValueError(f"No such field: {key}.")
                 continue
             if part is None:
                 continue
             try:
                 row[place] = self._readers[place](part)
-            except BadValue as error:
-                raise BadValue(f"Could not convert value to {self._fields[place].type}. Field: {key}; {error}") from None
+            except BadValueError as error:
+                raise BadValueError(
+                    f"Could not convert value to {self._fields[place].type}. Field: {key}; {error}"
+                ) from None
         for place in self._required:
             if row[place] is None:
-                raise BadValue(f"Missing required field: {self.names[place]}.")
+                raise BadValueError(f"Missing required field: {self.names[place]}.")
         return row
 
 
@@ -228,5 +239,5 @@ def cell_reader(type_: Type) -> Callable[[str], Any]:
     if type_.kind == "JSON":
         return lambda text: jsontext.canonical(text, exact=False)
     if type_.kind in {"ARRAY", "STRUCT"}:
-        raise BadValue(f"CSV cannot hold a {type_.kind}")
+        raise BadValueError(f"CSV cannot hold a {type_.kind}")
     return _READERS[type_.kind]

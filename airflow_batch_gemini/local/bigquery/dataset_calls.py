@@ -12,10 +12,28 @@ from .resources import SERVICE_ACCOUNT, dataset_resource, dataset_summary
 from .warehouse import Warehouse
 
 _OPTIONS = frozenset(
-    {"description", "friendlyName", "labels", "defaultTableExpirationMs", "defaultPartitionExpirationMs", "maxTimeTravelHours"}
+    {
+        "description",
+        "friendlyName",
+        "labels",
+        "defaultTableExpirationMs",
+        "defaultPartitionExpirationMs",
+        "maxTimeTravelHours",
+    }
 )
 _GIVEN = frozenset(
-    {"kind", "etag", "id", "selfLink", "datasetReference", "location", "creationTime", "lastModifiedTime", "type", "access"}
+    {
+        "kind",
+        "etag",
+        "id",
+        "selfLink",
+        "datasetReference",
+        "location",
+        "creationTime",
+        "lastModifiedTime",
+        "type",
+        "access",
+    }
 )
 _DEFAULT_PAGE = 1000
 
@@ -27,18 +45,24 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in body.items() if key in _OPTIONS}
 
 
-def list_projects(warehouse: Warehouse, call: Call) -> Reply:
+def list_projects(warehouse: Warehouse, _call: Call) -> Reply:
     """List the projects that have datasets."""
     with warehouse.session() as session:
         names = session.catalog.projects()
     projects = [
-        {"kind": "bigquery#project", "id": name, "numericId": "0", "projectReference": {"projectId": name}, "friendlyName": name}
+        {
+            "kind": "bigquery#project",
+            "id": name,
+            "numericId": "0",
+            "projectReference": {"projectId": name},
+            "friendlyName": name,
+        }
         for name in names
     ]
     return {"kind": "bigquery#projectList", "projects": projects, "totalItems": len(projects)}
 
 
-def service_account(warehouse: Warehouse, call: Call) -> Reply:
+def service_account(_warehouse: Warehouse, _call: Call) -> Reply:
     """Name the service account."""
     return {"kind": "bigquery#getServiceAccountResponse", "email": SERVICE_ACCOUNT}
 
@@ -51,7 +75,10 @@ def list_all(warehouse: Warehouse, call: Call) -> Reply:
         datasets = session.catalog.datasets(call.project)
     size = call.number("maxResults") or _DEFAULT_PAGE
     shown = datasets[call.start : call.start + size]
-    reply: dict[str, Any] = {"kind": "bigquery#datasetList", "datasets": [dataset_summary(one) for one in shown]}
+    reply: dict[str, Any] = {
+        "kind": "bigquery#datasetList",
+        "datasets": [dataset_summary(one) for one in shown],
+    }
     if call.start + size < len(datasets):
         reply["nextPageToken"] = page_token(call.start + size)
     return reply
@@ -64,7 +91,9 @@ def insert(warehouse: Warehouse, call: Call) -> Reply:
         raise invalid("Required parameter is missing: datasetReference.datasetId")
     location = call.body.get("location")
     options = patched({}, _options(call.body))
-    return dataset_resource(warehouse.create_dataset(call.project, str(name), location=location, options=options))
+    return dataset_resource(
+        warehouse.create_dataset(call.project, str(name), location=location, options=options)
+    )
 
 
 def get(warehouse: Warehouse, call: Call) -> Reply:

@@ -118,7 +118,9 @@ def duckdb_type(type_: Type) -> str:
         return duckdb_type(type_.item) + "[]"
     if type_.kind == "STRUCT":
         names = struct_field_names(type_)
-        inner = ", ".join(f"{quoted(n)} {duckdb_type(f.type)}" for n, f in zip(names, type_.fields, strict=True))
+        inner = ", ".join(
+            f"{quoted(n)} {duckdb_type(f.type)}" for n, f in zip(names, type_.fields, strict=True)
+        )
         return f"STRUCT({inner})"
     return _DUCKDB[type_.kind]
 
@@ -132,7 +134,14 @@ def field_from_rest(raw: Mapping[str, object]) -> Field:
     kind = _FROM_REST.get(kind, kind)
     if kind not in STORABLE or kind == "ARRAY":
         raise unsupported(f"the type {kind or '(none)'} of field {name}")
-    for limit in ("precision", "scale", "maxLength", "policyTags", "defaultValueExpression", "rangeElementType"):
+    for limit in (
+        "precision",
+        "scale",
+        "maxLength",
+        "policyTags",
+        "defaultValueExpression",
+        "rangeElementType",
+    ):
         if raw.get(limit) is not None:
             raise unsupported(f"{limit} of field {name}")
     nested = cast("Sequence[Mapping[str, object]]", raw.get("fields") or [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from functools import cache
 
@@ -14,7 +14,15 @@ from .errors import unsupported
 _ELEMENT = re.compile(r"%(E[*#\d]?[A-Za-z]|.)", re.DOTALL)
 # Elements that DuckDB's strftime spells as BigQuery does.
 _NATIVE = frozenset("YmdHMSyjBbAaIpUuwVG")
-_EXPANDED = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "X": "%H:%M:%S", "h": "%b"}
+_EXPANDED = {
+    "F": "%Y-%m-%d",
+    "T": "%H:%M:%S",
+    "R": "%H:%M",
+    "D": "%m/%d/%y",
+    "x": "%m/%d/%y",
+    "X": "%H:%M:%S",
+    "h": "%b",
+}
 _SPECIAL = {
     "E*S": "strftime({x}, '%S') || rtrim(rtrim(strftime({x}, '.%f'), '0'), '.')",
     "E4Y": "strftime({x}, '%Y')",
@@ -131,7 +139,9 @@ def parse(pattern: str, text: str) -> int:
 def _micros(read: dict[str, str | None]) -> int:
     if read.get("s"):
         return int(read["s"] or 0) * 1_000_000
-    moment = datetime(_year(read), _month(read), int(read.get("d") or 1), _hour(read), int(read.get("M") or 0), tzinfo=UTC)
+    moment = datetime(
+        _year(read), _month(read), int(read.get("d") or 1), _hour(read), int(read.get("M") or 0), tzinfo=UTC
+    )
     if read.get("j"):
         moment = moment.replace(month=1, day=1) + timedelta(days=int(read["j"] or 1) - 1)
     seconds = int(read.get("S") or 0)
@@ -168,8 +178,7 @@ def _offset(zone: str | None) -> timedelta:
         return timedelta(0)
     digits = zone[1:].replace(":", "")
     ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    offset = timezone(-ahead if zone[0] == "-" else ahead).utcoffset(None)
-    return offset
+    return -ahead if zone[0] == "-" else ahead
 
 
 def numeric_divide(left: Decimal, right: Decimal) -> Decimal:

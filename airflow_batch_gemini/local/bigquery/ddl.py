@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlglot import exp
 
-from .catalog import Catalog, Table, now_ms
-from .datatypes import Field, quoted
+from .catalog import Catalog
+from .datatypes import quoted
 from .errors import NotFound, duplicate, invalid_query, unsupported
+from .records import Table, now_ms
 from .session import Session
-from .sql.dialect import only, type_of
+from .sql.dialect import only
 from .sql.relations import table_path
 from .sql.scope import Context, Query
+from .table_options import Properties, Value, check_partitioning, column, columns
 from .tables import JobTables
 from .writing import insert_query, result_fields
-
-Value = Callable[[exp.Expr], object]
-_OPTIONS: Mapping[str, str] = {"description": "description", "friendly_name": "friendlyName", "labels": "labels"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class Ddl:
             return self._create_schema(node)
         if kind not in {"TABLE", "VIEW"}:
             raise unsupported(f"CREATE {kind}")
-        properties = _Properties(self.value, kind).read(node)
+        properties = Properties(self.value, kind).read(node)
         target = node.this.this if isinstance(node.this, exp.Schema) else node.this
         only(target, "this", "db", "catalog")
         path = table_path(target)
@@ -76,10 +74,12 @@ class Ddl:
         made = self._view if kind == "VIEW" else self._table
         return made(node, (project, dataset, name), properties, old)
 
-    def _table(self, node: exp.Create, place: tuple[str, str, str], properties: _Properties, old: Table | None) -> Done:
+    def _table(
+        self, node: exp.Create, place: tuple[str, str, str], properties: Properties, old: Table | None
+    ) -> Done:
         found = self.query(node.expression, None, self.context) if node.expression is not None else None
-        fields = _columns(node.this, self.value) if isinstance(node.this, exp.Schema) else []
-        origin = self.tables.table(table_path(node.args["clone"].this)) if node.args.get("clone") else properties.like
+        fields = columns(node.this, self.value) if isinstance(node.this, exp.Schema) else []
+        origin = self.tables.table(table_path(node.args["clone"].this)) if node.args.get("clone") else None
         if origin is not None:
             fields = list(origin.fields)
             kept = {name: option for name, option in origin.options.items() if name != "expirationTime"}
@@ -88,7 +88,7 @@ class Ddl:
             fields = result_fields(found.outputs)
         if not fields:
             raise invalid_query("A table needs at least one column")
-        _check_partitioning(properties.options, fields)
+        check_partitioning(properties.options, fields)
         with self.session.transaction() as catalog:
             # The new rows are read before the old table goes: a table may be made from itself.
             fresh = catalog.anonymous(place[0], fields)
@@ -105,7 +105,7 @@ class Ddl:
             kind = "CREATE_TABLE"
         return Done(kind, table, inserted=rows, operation="REPLACE" if old is not None else "CREATE")
 
-    def _create_temporary(self, node: exp.Create, path: list[str], properties: _Properties) -> Done:
+    def _create_temporary(self, node: exp.Create, path: list[str], properties: Properties) -> Done:
         if len(path) != 1:
             raise invalid_query("A temporary table has no dataset")
         place = (self.tables.project, "_anonymous", f"{path[0]}_{now_ms()}_{self.context.fresh('temp')}")
@@ -117,7 +117,9 @@ class Ddl:
             self.tables.temporary[path[0].lower()] = done.table
         return done
 
-    def _view(self, node: exp.Create, place: tuple[str, str, str], properties: _Properties, old: Table | None) -> Done:
+    def _view(
+        self, node: exp.Create, place: tuple[str, str, str], properties: Properties, old: Table | None
+    ) -> Done:
         if isinstance(node.this, exp.Schema):
             raise unsupported("a column list of a view")
         found = self.query(node.expression, None, self.context)
@@ -127,12 +129,14 @@ class Ddl:
         with self.session.transaction() as catalog:
             if old is not None:
                 catalog.drop(old)
-            table = catalog.create(*place, result_fields(found.outputs), options=properties.options, view=body[1].strip())
+            table = catalog.create(
+                *place, result_fields(found.outputs), options=properties.options, view=body[1].strip()
+            )
         return Done("CREATE_VIEW", table, operation="REPLACE" if old is not None else "CREATE")
 
     def _create_schema(self, node: exp.Create) -> Done:
         project, dataset = _schema_path(node.this, self.tables.project)
-        properties = _Properties(self.value, "SCHEMA").read(node)
+        properties = Properties(self.value, "SCHEMA").read(node)
         with self.session.transaction() as catalog:
             if node.args.get("exists") and any(d.name == dataset for d in catalog.datasets(project)):
                 return Done("CREATE_SCHEMA", operation="SKIP")
@@ -149,7 +153,9 @@ class Ddl:
         try:
             with self.session.transaction() as catalog:
                 if kind == "SCHEMA":
-                    catalog.drop_dataset(*_schema_path(target, self.tables.project), contents=bool(node.args.get("cascade")))
+                    catalog.drop_dataset(
+                        *_schema_path(target, self.tables.project), contents=bool(node.args.get("cascade"))
+                    )
                     return Done("DROP_SCHEMA", operation="DROP")
                 path = table_path(target)
                 table = self.tables.table(path)
@@ -184,7 +190,7 @@ class Ddl:
                 if action.args.get("exists"):
                     return table
                 raise invalid_query(f"Column already exists: {action.name}")
-            return self.catalog.add_fields(table, [_column(action, self.value)])
+            return self.catalog.add_fields(table, [column(action, self.value)])
         if isinstance(action, exp.Drop) and str(action.args["kind"]).upper() == "COLUMN":
             name = action.args["tables"][0].name
             if name.lower() not in names:
@@ -195,7 +201,7 @@ class Ddl:
             kept = tuple(field for field in table.fields if field.name.lower() != name.lower())
             return self.catalog.touch(replace(table, fields=kept))
         if isinstance(action, exp.AlterSet):
-            changed = _Properties(self.value, "TABLE")
+            changed = Properties(self.value, "TABLE")
             for part in action.expressions:
                 changed.options_of(part)
             return self.catalog.touch(replace(table, options={**table.options, **changed.options}))
@@ -204,119 +210,8 @@ class Ddl:
         raise unsupported(f"ALTER TABLE ... {type(action).__name__.upper()}")
 
 
-class _Properties:
-    """The clauses and OPTIONS of a CREATE statement, as fields of the REST resource."""
-
-    def __init__(self, value: Value, kind: str) -> None:
-        self.value, self.kind = value, kind
-        self.options: dict[str, Any] = {}
-        self.temporary = False
-        self.like: Table | None = None
-
-    def read(self, node: exp.Create) -> _Properties:
-        clause = node.args.get("properties")
-        if clause is not None:
-            self.options_of(clause)
-        return self
-
-    def options_of(self, clause: exp.Expr) -> None:
-        for part in clause.expressions:
-            if isinstance(part, exp.PartitionedByProperty):
-                self.options.update(_partitioning(part.this))
-            elif isinstance(part, exp.ClusterProperty):
-                self.options["clustering"] = {"fields": [column.name for column in part.expressions]}
-            elif isinstance(part, exp.TemporaryProperty):
-                self.temporary = True
-            elif isinstance(part, exp.LocationProperty) and self.kind == "SCHEMA":
-                self.options["location"] = part.this.name
-            elif isinstance(part, exp.Property) and isinstance(part.this, exp.Var | exp.Identifier):
-                self._option(part.this.name.lower(), part.args["value"])
-            else:
-                raise unsupported(f"{type(part).__name__.removesuffix('Property').upper()} in CREATE {self.kind}")
-
-    def _option(self, name: str, node: exp.Expr) -> None:
-        if name == "labels":
-            self.options["labels"] = {pair.expressions[0].name: pair.expressions[1].name for pair in node.expressions}
-            return
-        value = self.value(node)
-        if name in _OPTIONS:
-            self.options[_OPTIONS[name]] = value
-        elif name == "expiration_timestamp":
-            self.options["expirationTime"] = None if value is None else str(int(str(value)) // 1000)
-        elif name == "require_partition_filter":
-            self.options["requirePartitionFilter"] = bool(value)
-        elif name == "partition_expiration_days":
-            self.options.setdefault("timePartitioning", {})["expirationMs"] = str(int(float(str(value)) * 86_400_000))
-        else:
-            raise unsupported(f"the option {name} of a {self.kind.lower()}")
-        self.options = {key: kept for key, kept in self.options.items() if kept is not None}
-
-
-def _partitioning(node: exp.Expr) -> dict[str, Any]:
-    """Read PARTITION BY as the REST resource says it."""
-    if isinstance(node, exp.Identifier | exp.Column) and node.name.upper() == "_PARTITIONDATE":
-        raise unsupported("tables partitioned by ingestion time")
-    if isinstance(node, exp.Identifier | exp.Column):
-        return {"timePartitioning": {"type": "DAY", "field": node.name}}
-    if isinstance(node, exp.Anonymous):
-        name, args = str(node.this).upper(), node.expressions
-        if name == "DATE" and len(args) == 1:
-            return {"timePartitioning": {"type": "DAY", "field": args[0].name}}
-        if name in {"DATE_TRUNC", "TIMESTAMP_TRUNC", "DATETIME_TRUNC"} and len(args) == 2:
-            unit = args[1].name.upper()
-            if unit in {"HOUR", "DAY", "MONTH", "YEAR"}:
-                return {"timePartitioning": {"type": unit, "field": args[0].name}}
-        if name == "RANGE_BUCKET" and len(args) == 2 and len(args[1].expressions) == 3:
-            start, end, interval = (part.sql() for part in args[1].expressions)
-            bounds = {"start": start, "end": end, "interval": interval}
-            return {"rangePartitioning": {"field": args[0].name, "range": bounds}}
-    raise invalid_query(f"PARTITION BY expression must be a date, a truncation or a range: {node.sql(dialect='bigquery')}")
-
-
-def _check_partitioning(options: Mapping[str, Any], fields: list[Field]) -> None:
-    kinds = {field.name.lower(): field.type.kind for field in fields}
-    column = (options.get("timePartitioning") or {}).get("field")
-    if column is not None and kinds.get(str(column).lower()) not in {"DATE", "DATETIME", "TIMESTAMP"}:
-        raise invalid_query(f"The field specified for partitioning cannot be found in the schema, or has a wrong type: {column}")
-    for name in (options.get("clustering") or {}).get("fields") or []:
-        if str(name).lower() not in kinds:
-            raise invalid_query(f"The field specified for clustering cannot be found in the schema: {name}")
-
-
-def _columns(schema: exp.Schema, value: Value) -> list[Field]:
-    fields = []
-    for part in schema.expressions:
-        if not isinstance(part, exp.ColumnDef):
-            raise unsupported(f"{part.sql(dialect='bigquery')} in CREATE TABLE")
-        fields.append(_column(part, value))
-    names = [field.name.lower() for field in fields]
-    for name in names:
-        if names.count(name) > 1:
-            raise invalid_query(f"Duplicate column name {name} in CREATE TABLE")
-    return fields
-
-
-def _column(node: exp.ColumnDef, value: Value) -> Field:
-    only(node, "this", "kind", "constraints", "exists")
-    if not isinstance(node.kind, exp.DataType):
-        raise invalid_query(f"Column {node.name} needs a type")
-    required, description = False, None
-    for constraint in node.args.get("constraints") or []:
-        if isinstance(constraint.kind, exp.NotNullColumnConstraint):
-            required = True
-        elif isinstance(constraint.kind, exp.Properties):
-            for option in constraint.kind.expressions:
-                if option.name.lower() != "description":
-                    raise unsupported(f"the option {option.name} of a column")
-                description = str(value(option.args["value"]))
-        else:
-            raise unsupported(f"{constraint.sql(dialect='bigquery')} of column {node.name}")
-    return Field(node.name, type_of(node.kind), required=required, description=description)
-
-
 def _schema_path(node: exp.Expr, project: str) -> tuple[str, str]:
     parts: list[str] = []
     for part in (node.args.get("catalog"), node.args.get("db"), node.args.get("this")):
         parts += part.name.split(".") if isinstance(part, exp.Identifier) else []
     return (parts[0], parts[1]) if len(parts) == 2 else (project, parts[0])
-

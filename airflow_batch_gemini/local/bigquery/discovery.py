@@ -19,7 +19,8 @@ _QUERY: dict[str, tuple[str, ...]] = {
     "tables.update": ("autodetect_schema",),
     "tabledata.list": ("maxResults", "pageToken", "selectedFields", "startIndex", "formatOptions.useInt64Timestamp"),
     "jobs.list": (
-        "allUsers", "maxResults", "pageToken", "projection", "stateFilter", "parentJobId", "minCreationTime", "maxCreationTime",
+        "allUsers", "maxResults", "pageToken", "projection", "stateFilter", "parentJobId", "minCreationTime",
+        "maxCreationTime",
     ),
     "jobs.get": ("location",),
     "jobs.cancel": ("location",),
@@ -30,7 +31,9 @@ _QUERY: dict[str, tuple[str, ...]] = {
     "projects.list": ("maxResults", "pageToken"),
 }  # fmt: skip
 _INTEGERS = frozenset({"maxResults", "timeoutMs"})
-_BOOLEANS = frozenset({"deleteContents", "allUsers", "all", "formatOptions.useInt64Timestamp", "autodetect_schema"})
+_BOOLEANS = frozenset(
+    {"deleteContents", "allUsers", "all", "formatOptions.useInt64Timestamp", "autodetect_schema"}
+)
 _REPEATED = frozenset({"stateFilter"})
 
 
@@ -63,11 +66,17 @@ def document(base: str, methods: Sequence[Method]) -> dict[str, Any]:
         "basePath": "/bigquery/v2/",
         "baseUrl": f"{base}bigquery/v2/",
         "batchPath": "batch/bigquery/v2",
-        "auth": {"oauth2": {"scopes": {"https://www.googleapis.com/auth/bigquery": {"description": "BigQuery"}}}},
-        "parameters": {
-            name: {"type": "string", "location": "query"} for name in ("alt", "fields", "key", "prettyPrint", "quotaUser", "userIp")
+        "auth": {
+            "oauth2": {"scopes": {"https://www.googleapis.com/auth/bigquery": {"description": "BigQuery"}}}
         },
-        "schemas": {name: {"id": name, "type": "object", "additionalProperties": {"type": "any"}} for name in (*_SCHEMAS, "Reply")},
+        "parameters": {
+            name: {"type": "string", "location": "query"}
+            for name in ("alt", "fields", "key", "prettyPrint", "quotaUser", "userIp")
+        },
+        "schemas": {
+            name: {"id": name, "type": "object", "additionalProperties": {"type": "any"}}
+            for name in (*_SCHEMAS, "Reply")
+        },
         "resources": resources,
     }
 

@@ -51,7 +51,7 @@ class BigQueryError(Exception):
         }
 
 
-class NotFound(BigQueryError):
+class NotFound(BigQueryError):  # noqa: N818 - named after what BigQuery answers
     """A dataset, table or job that is not there."""
 
     def __init__(self, message: str) -> None:

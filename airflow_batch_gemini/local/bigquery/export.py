@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
+
+from airflow_batch_gemini.local.storage.store import Storage
 
 from . import jsontext
 from .datatypes import Field, literal, quoted
 from .errors import invalid_query, unsupported
 from .session import Session
-from .values import wire_sql
-
-if TYPE_CHECKING:
-    from ..storage.store import Storage
+from .values import moment, wire_sql
 
 _FORMATS = frozenset({"JSON", "CSV", "PARQUET"})
 _FETCH = 2_000
@@ -58,9 +57,13 @@ def from_options(options: Mapping[str, object]) -> Export:
         raise invalid_query("Option 'uri' value must be a wild card URI.")
     return checked(
         Export(
-            uri, kind, overwrite=bool(options.get("overwrite")), compression=str(options.get("compression") or "").upper(),
-            header=bool(options.get("header", True)), delimiter=str(options.get("field_delimiter") or ","),
-        )  # fmt: skip
+            uri,
+            kind,
+            overwrite=bool(options.get("overwrite")),
+            compression=str(options.get("compression") or "").upper(),
+            header=bool(options.get("header", True)),
+            delimiter=str(options.get("field_delimiter") or ","),
+        )
     )
 
 
@@ -78,18 +81,22 @@ def checked(export: Export) -> Export:
 
 def write(session: Session, storage: Storage, export: Export, sql: str, fields: Sequence[Field]) -> int:
     """Write the rows of a query whose columns have the fields' names; returns the number of files."""
-    bucket, name = export.place
+    name = export.place[1]
     old = storage.match(export.uri) if "*" in name else []
     if old and not export.overwrite:
-        raise invalid_query(f"Invalid value: there are already files at {export.uri}; set overwrite=true to replace them")
+        raise invalid_query(
+            f"Invalid value: there are already files at {export.uri}; set overwrite=true to replace them"
+        )
     for stored in old:
         storage.delete(stored.bucket, stored.name)
     if export.format == "PARQUET":
         return _parquet(session, storage, export, sql, fields)
     columns = ", ".join(wire_sql(quoted(field.name), field.type) for field in fields)
     rows = _rows(session, f"SELECT {columns} FROM ({sql})")
-    encode = _json_line if export.format == "JSON" else _csv_line(export)
-    return _lines(storage, bucket, export, rows, fields, encode)
+    if export.format == "JSON":
+        return _lines(storage, export, (_json_line(row, fields) for row in rows), b"")
+    head = _csv_text([field.name for field in fields], export) if export.header else b""
+    return _lines(storage, export, (_csv_line(row, fields, export) for row in rows), head)
 
 
 def _rows(session: Session, sql: str) -> Iterator[Sequence[Any]]:
@@ -98,29 +105,20 @@ def _rows(session: Session, sql: str) -> Iterator[Sequence[Any]]:
         yield from batch
 
 
-Encode = Callable[[Sequence[Any], Sequence[Field]], bytes]
-
-
-def _lines(
-    storage: Storage, bucket: str, export: Export, rows: Iterator[Sequence[Any]], fields: Sequence[Field], encode: Encode
-) -> int:
+def _lines(storage: Storage, export: Export, rows: Iterator[bytes], head: bytes) -> int:
     """Write lines, a new file whenever one is full; an export of nothing writes one empty file."""
-    number, row = 0, next(rows, None)
-    while number == 0 or row is not None:
-        size = 0
-        with ExitStack() as stack:
-            file = stack.enter_context(storage.writer(bucket, export.name(number)))
-            out: Any = stack.enter_context(_compressed(file, export))
-            if export.format == "CSV" and export.header:
-                out.write(_csv_text([field.name for field in fields], export))
-            while row is not None and size < _FILE_BYTES:
-                line = encode(row, fields)
+    number, line = 0, next(rows, None)
+    while number == 0 or line is not None:
+        if number and "*" not in export.uri:
+            raise invalid_query(f"The data is too large for one file: {export.uri} needs a wildcard")
+        with storage.writer(export.place[0], export.name(number)) as file, _compressed(file, export) as out:
+            out.write(head)
+            size = 0
+            while line is not None and size < _FILE_BYTES:
                 out.write(line)
                 size += len(line)
-                row = next(rows, None)
+                line = next(rows, None)
         number += 1
-        if row is not None and "*" not in export.uri:
-            raise invalid_query(f"The data is too large for one file: {export.uri} needs a wildcard")
     return number
 
 
@@ -158,13 +156,11 @@ def _json_value(value: Any, field: Field) -> Any:
     if kind == "STRUCT":
         pairs = zip(field.type.fields, value.values(), strict=True)
         return {inner.name: _json_value(part, inner) for inner, part in pairs if part is not None}
-    if kind == "JSON":
-        return orjson.Fragment(value.encode())
-    if kind == "TIMESTAMP":
-        return _timestamp(value)
-    if kind == "FLOAT64":
-        return orjson.Fragment(jsontext.float_text(value).encode()) if value - value == 0 else _special(value)
-    return str(value) if kind in {"INT64", "NUMERIC"} else value
+    return _JSON[kind](value) if kind in _JSON else value
+
+
+def _json_float(value: float) -> Any:
+    return orjson.Fragment(jsontext.float_text(value).encode()) if math.isfinite(value) else _special(value)
 
 
 def _special(value: float) -> str:
@@ -172,17 +168,21 @@ def _special(value: float) -> str:
 
 
 def _timestamp(micros: int) -> str:
-    from .values import moment
-
     text = moment(micros).strftime("%Y-%m-%d %H:%M:%S.%f").rstrip("0").rstrip(".")
     return f"{text} UTC"
 
 
-def _csv_line(export: Export) -> Encode:
-    def encode(row: Sequence[Any], fields: Sequence[Field]) -> bytes:
-        return _csv_text([_cell(value, field) for value, field in zip(row, fields, strict=True)], export)
+_JSON: Mapping[str, Callable[[Any], Any]] = {
+    "JSON": lambda value: orjson.Fragment(value.encode()),
+    "TIMESTAMP": _timestamp,
+    "FLOAT64": _json_float,
+    "INT64": str,
+    "NUMERIC": str,
+}
 
-    return encode
+
+def _csv_line(row: Sequence[Any], fields: Sequence[Field], export: Export) -> bytes:
+    return _csv_text([_cell(value, field) for value, field in zip(row, fields, strict=True)], export)
 
 
 def _cell(value: Any, field: Field) -> str:
@@ -206,7 +206,8 @@ def _csv_text(cells: Sequence[str], export: Export) -> bytes:
 def _parquet(session: Session, storage: Storage, export: Export, sql: str, fields: Sequence[Field]) -> int:
     bucket, _ = export.place
     columns = ", ".join(
-        f"CAST({quoted(f.name)} AS VARCHAR) AS {quoted(f.name)}" if f.type.kind == "JSON" else quoted(f.name) for f in fields
+        f"CAST({quoted(f.name)} AS VARCHAR) AS {quoted(f.name)}" if f.type.kind == "JSON" else quoted(f.name)
+        for f in fields
     )
     scratch = storage.scratch()
     codec = {"": "SNAPPY", "NONE": "UNCOMPRESSED"}.get(export.compression, export.compression)

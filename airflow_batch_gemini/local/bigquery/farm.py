@@ -55,9 +55,7 @@ def _medium(data: bytes) -> int:
         return z
     e, f = _word(data, 16) * factor, _word(data, 24)
     g, h = (y + _word(data, size - 32)) * factor, (z + _word(data, size - 24)) * factor
-    return _pair(
-        _rotate(e + f, 43) + _rotate(g, 30) + h & _MASK, e + _rotate(f + a, 18) + g & _MASK, factor
-    )
+    return _pair(_rotate(e + f, 43) + _rotate(g, 30) + h & _MASK, e + _rotate(f + a, 18) + g & _MASK, factor)
 
 
 def _weak(data: bytes, place: int, a: int, b: int) -> tuple[int, int]:

@@ -39,7 +39,7 @@ class Position:
     offset: int
 
 
-class BadFile(ValueError):
+class BadFileError(ValueError):
     """A file that cannot be read any further."""
 
     def __init__(self, message: str, position: Position) -> None:
@@ -53,7 +53,9 @@ def lines(file: SourceFile) -> Iterator[tuple[bytes, Position]]:
     with file.open() as opened:
         for number, line in enumerate(opened, 1):
             if len(line) > MAX_LINE:
-                raise BadFile("Row is larger than the maximum of 100 MB.", Position(file.uri, number, offset))
+                raise BadFileError(
+                    "Row is larger than the maximum of 100 MB.", Position(file.uri, number, offset)
+                )
             if line.strip():
                 yield line, Position(file.uri, number, offset)
             offset += len(line)
@@ -83,7 +85,7 @@ def records(file: SourceFile, shape: CsvFormat) -> Iterator[tuple[list[tuple[str
             try:
                 pending += raw.decode(shape.encoding)
             except UnicodeDecodeError as error:
-                raise BadFile(f"Bad character (not {shape.encoding})", begin) from error
+                raise BadFileError(f"Bad character (not {shape.encoding})", begin) from error
             if shape.quote and pending.count(shape.quote) % 2 and shape.quoted_newlines:
                 continue
             count += 1
@@ -91,7 +93,7 @@ def records(file: SourceFile, shape: CsvFormat) -> Iterator[tuple[list[tuple[str
                 yield _cells(pending, cell, shape, begin), begin
             pending = ""
     if pending:
-        raise BadFile("Missing close quote character (\").", begin)
+        raise BadFileError('Missing close quote character (").', begin)
 
 
 def _cell_pattern(shape: CsvFormat) -> re.Pattern[str]:
@@ -99,7 +101,9 @@ def _cell_pattern(shape: CsvFormat) -> re.Pattern[str]:
     plain = rf"([^{mark}\r\n]*)"
     if not shape.quote:
         return re.compile(rf"()(?:{plain})({mark}|\r?\n?\Z)")
-    return re.compile(rf"(?:{quote}((?:[^{quote}]|{quote}{quote})*){quote}|{plain})({mark}|\r?\n?\Z)", re.DOTALL)
+    return re.compile(
+        rf"(?:{quote}((?:[^{quote}]|{quote}{quote})*){quote}|{plain})({mark}|\r?\n?\Z)", re.DOTALL
+    )
 
 
 def _cells(text: str, cell: re.Pattern[str], shape: CsvFormat, position: Position) -> list[tuple[str, bool]]:
@@ -108,7 +112,7 @@ def _cells(text: str, cell: re.Pattern[str], shape: CsvFormat, position: Positio
     while True:
         found = cell.match(text, place)
         if found is None or (found[2] or "").startswith(shape.quote or "\0"):
-            raise BadFile('Data between close quote character (") and field separator.', position)
+            raise BadFileError('Data between close quote character (") and field separator.', position)
         quoted = bool(shape.quote) and found[1] is not None
         value = found[1].replace(shape.quote * 2, shape.quote) if quoted else found[2] or ""
         cells.append((value, quoted))

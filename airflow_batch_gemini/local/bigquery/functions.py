@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from . import dateformat, farm, jsontext
 
@@ -54,8 +54,8 @@ def _text_queries(text: str, path: str) -> list[str | None] | None:
     return jsontext.elements(text, path, scalar=False)
 
 
-def _normalize(text: str, form: str) -> str:
-    return unicodedata.normalize(form, text)  # type: ignore[arg-type]
+def _normalize(text: str, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> str:
+    return unicodedata.normalize(form, text)
 
 
 def _upper(text: str) -> str:
@@ -88,7 +88,9 @@ _FUNCTIONS: tuple[tuple[str, Callable[..., object], Sequence[str], str], ...] = 
 def register(connection: Any) -> None:
     """Make the functions known to a database; every cursor of it sees them."""
     for name, function, parameters, result in _FUNCTIONS:
-        connection.create_function(name, _null_safe(function), list(parameters), result, null_handling="special")
+        connection.create_function(
+            name, _null_safe(function), list(parameters), result, null_handling="special"
+        )
 
 
 def _null_safe(function: Callable[..., object]) -> Callable[..., object]:

@@ -19,8 +19,8 @@ _LONGEST_WAIT_MS = 200_000
 _DEFAULT_PAGE = 50
 _STATES = {"done": "DONE", "pending": "PENDING", "running": "RUNNING"}
 _QUERY_FIELDS = (
-    "query", "defaultDataset", "useLegacySql", "parameterMode", "queryParameters", "maximumBytesBilled", "useQueryCache",
-    "destinationEncryptionConfiguration", "connectionProperties", "createSession", "continuous",
+    "query", "defaultDataset", "useLegacySql", "parameterMode", "queryParameters", "maximumBytesBilled",
+    "useQueryCache", "destinationEncryptionConfiguration", "connectionProperties", "createSession", "continuous",
 )  # fmt: skip
 
 
@@ -55,7 +55,9 @@ def delete(warehouse: Warehouse, call: Call) -> Reply:
 
 def list_all(warehouse: Warehouse, call: Call) -> Reply:
     """List jobs, the newest first; those of a script only by their parent."""
-    states = frozenset(_STATES.get(state, state) for state in (call.query.get("stateFilter") or "").split(",") if state)
+    states = frozenset(
+        _STATES.get(state, state) for state in (call.query.get("stateFilter") or "").split(",") if state
+    )
     size = call.number("maxResults") or _DEFAULT_PAGE
     jobs = warehouse.jobs.page(
         call.project, parent=call.query.get("parentJobId") or None, states=states, limit=size + 1, offset=call.start,
@@ -108,7 +110,9 @@ def query(warehouse: Warehouse, call: Call) -> Reply:
         },
     )
     timeout = call.body.get("timeoutMs")
-    return _results(warehouse, inner, job.id, None if timeout is None else int(timeout), "bigquery#queryResponse")
+    return _results(
+        warehouse, inner, job.id, None if timeout is None else int(timeout), "bigquery#queryResponse"
+    )
 
 
 def _taken(warehouse: Warehouse, call: Call, body: dict[str, Any]) -> Job:
@@ -126,7 +130,11 @@ def _results(warehouse: Warehouse, call: Call, job_id: str, timeout_ms: int | No
     warehouse.jobs.get(call.project, job_id, call.query.get("location"))
     warehouse.jobs.wait(call.project, job_id, seconds=wait / 1000)
     job = warehouse.jobs.look(call.project, job_id, call.query.get("location"))
-    reply: dict[str, Any] = {"kind": kind, "jobReference": job_reference(job), "jobComplete": job.state == "DONE"}
+    reply: dict[str, Any] = {
+        "kind": kind,
+        "jobReference": job_reference(job),
+        "jobComplete": job.state == "DONE",
+    }
     if job.state != "DONE":
         return reply
     if job.error is not None:

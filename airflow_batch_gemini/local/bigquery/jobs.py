@@ -11,14 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .catalog import now_ms
 from .datatypes import fields_to_rest
 from .errors import BigQueryError, NotFound, invalid, not_found
+from .outcome import Outcome
+from .records import now_ms
 from .registry import Job, Registry
 from .script import names_table
 from .session import Session
 from .sql.lexer import statements
-from .work import Outcome, Work
+from .work import Work
 
 if TYPE_CHECKING:
     from .warehouse import Warehouse
@@ -27,7 +28,10 @@ _LOG = logging.getLogger(__name__)
 _KINDS = ("load", "query", "copy", "extract")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 _WORKERS = 4
-_SERVED = "The local cloud was stopped while the job was running; nothing of its last transaction was kept. Retry the job."
+_INTERRUPTED = (
+    "The local cloud was stopped while the job was running; nothing of its last transaction was kept. "
+    "Retry the job."
+)
 
 
 class Jobs:
@@ -55,7 +59,11 @@ class Jobs:
     def recover(self, committed: set[tuple[str, str]]) -> None:
         """End the jobs that were at work when the process died: done if their one commit is there, else failed."""
         for job in self._registry.unfinished():
-            error = None if (job.project, job.id) in committed else {"reason": "backendError", "message": _SERVED}
+            error = (
+                None
+                if (job.project, job.id) in committed
+                else {"reason": "backendError", "message": _INTERRUPTED}
+            )
             self._registry.save(_ended(job, Outcome(), error))
 
     # Taking jobs
@@ -69,13 +77,17 @@ class Jobs:
         reference = body.get("jobReference") or {}
         job_id = str(reference.get("jobId") or uuid.uuid4())
         if _ID.fullmatch(job_id) is None:
-            raise invalid(f'Invalid job ID "{job_id}". Job IDs must be letters, numbers, underscores or dashes')
+            raise invalid(
+                f'Invalid job ID "{job_id}". Job IDs must be letters, numbers, underscores or dashes'
+            )
         if str(reference.get("projectId") or project) != project:
             raise invalid("The project of the job reference is another one than that of the request")
         location = str(reference.get("location") or "") or self._location(project, configuration, kinds[0])
         configuration["jobType"] = kinds[0].upper()
         moment = now_ms()
-        job = Job(project, job_id, location, moment, "RUNNING", {"configuration": configuration, "started": moment})
+        job = Job(
+            project, job_id, location, moment, "RUNNING", {"configuration": configuration, "started": moment}
+        )
         if configuration.get("dryRun"):
             return self._dry_run(job)
         self._registry.add(job)
@@ -128,7 +140,7 @@ class Jobs:
         except BigQueryError as failure:
             error = failure.proto()
             outcome.errors = getattr(failure, "errors", ())
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - whatever fails, the job has to end and say so
             _LOG.exception("job %s:%s failed inside the local BigQuery", *key)
             error = {"reason": "internalError", "message": f"The local BigQuery failed: {failure}"}
         finally:
@@ -205,7 +217,11 @@ class Jobs:
 
 
 def _ended(job: Job, outcome: Outcome, error: Mapping[str, str] | None) -> Job:
-    doc: dict[str, Any] = {"statistics": outcome.statistics, "ended": now_ms(), "errors": list(outcome.errors)}
+    doc: dict[str, Any] = {
+        "statistics": outcome.statistics,
+        "ended": now_ms(),
+        "errors": list(outcome.errors),
+    }
     if error is not None:
         doc |= {"error": dict(error), "errors": [*outcome.errors] or [dict(error)]}
     if outcome.children:

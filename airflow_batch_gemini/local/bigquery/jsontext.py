@@ -181,12 +181,14 @@ def elements(text: str, path: str, *, scalar: bool) -> list[str | None] | None:
 
 def _follow(value: object, steps: Sequence[str | int]) -> object:
     for step in steps:
-        if isinstance(step, str) and isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(step, int) and isinstance(value, list) and step < len(value):
+        if isinstance(step, str):
+            if not isinstance(value, dict) or step not in value:
+                return None
             value = value[step]
         else:
-            return None
+            if not isinstance(value, list) or step >= len(value):
+                return None
+            value = value[step]
     return value
 
 

@@ -11,11 +11,11 @@ import duckdb
 import orjson
 
 from . import arrow, autodetect, coercion, files
-from .catalog import Table
 from .datatypes import Field, fields_from_rest, quoted
 from .errors import BigQueryError, invalid, unsupported
 from .files import CsvFormat, Position, SourceFile
 from .parquet import load_parquet
+from .records import Table
 from .session import Session, translated
 from .writing import Destination, open_table, require_plain, stored_value
 
@@ -23,8 +23,8 @@ Row = tuple[Sequence[Any], int]
 _REFUSED = (
     "destinationEncryptionConfiguration", "rangePartitioning", "decimalTargetTypes", "projectionFields",
     "hivePartitioningOptions", "connectionProperties", "createSession", "referenceFileSchemaUri", "jsonExtension",
-    "columnNameCharacterMap", "dateFormat", "datetimeFormat", "timeFormat", "timestampFormat", "timeZone", "sourceColumnMatch",
-    "fileSetSpecType", "nullMarkers", "preserveAsciiControlCharacters",
+    "columnNameCharacterMap", "dateFormat", "datetimeFormat", "timeFormat", "timestampFormat", "timeZone",
+    "sourceColumnMatch",    "fileSetSpecType", "nullMarkers", "preserveAsciiControlCharacters",
 )  # fmt: skip
 
 
@@ -68,7 +68,9 @@ class Loaded:
     errors: Sequence[Mapping[str, str]]
 
 
-def load(session: Session, config: Mapping[str, Any], target: Destination, sources: Sequence[SourceFile]) -> Loaded:
+def load(
+    session: Session, config: Mapping[str, Any], target: Destination, sources: Sequence[SourceFile]
+) -> Loaded:
     """Load files into a table, all of them or nothing."""
     require_plain(config, *_REFUSED)
     kind = str(config.get("sourceFormat") or "CSV").upper()
@@ -84,12 +86,18 @@ def load(session: Session, config: Mapping[str, Any], target: Destination, sourc
     fields: Sequence[Field] = given
     if not fields:
         fields, skip_head = _schema(session, config, target, sources, kind)
-    rows_in = _csv(config, fields, sources, report, skip_head) if kind == "CSV" else _json(config, fields, sources, report)
+    rows_in = (
+        _csv(config, fields, sources, report, skip_head)
+        if kind == "CSV"
+        else _json(config, fields, sources, report)
+    )
     table, rows = insert_rows(session, target, fields, rows_in)
     return Loaded(table, rows, len(sources), size, report.bad, report.errors)
 
 
-def insert_rows(session: Session, target: Destination, fields: Sequence[Field], rows: Iterator[Row]) -> tuple[Table, int]:
+def insert_rows(
+    session: Session, target: Destination, fields: Sequence[Field], rows: Iterator[Row]
+) -> tuple[Table, int]:
     """Write rows into a table in one transaction; an error among them leaves everything as it was."""
     failure: list[BaseException] = []
     with session.transaction():
@@ -103,7 +111,9 @@ def insert_rows(session: Session, target: Destination, fields: Sequence[Field], 
         )
         session.cursor.register("_incoming", arrow.reader(fields, _guarded(rows, failure)))
         try:
-            answer = session.cursor.execute(f"INSERT INTO {table.storage} ({names}) SELECT {values} FROM _incoming")
+            answer = session.cursor.execute(
+                f"INSERT INTO {table.storage} ({names}) SELECT {values} FROM _incoming"
+            )
             count = int(answer.fetchone()[0])
         except duckdb.Error as error:
             raise (failure[0] if failure else translated(error)) from error
@@ -139,7 +149,11 @@ def _schema(
         return table.fields, 0
     if kind == "CSV":
         shape = _csv_format(config)
-        sample = [cells for source in sources for cells, _ in islice(files.records(source, shape), autodetect.SAMPLE)]
+        sample = [
+            cells
+            for source in sources
+            for cells, _ in islice(files.records(source, shape), autodetect.SAMPLE)
+        ]
         return autodetect.of_cells(sample[: autodetect.SAMPLE], skipped=shape.skip)
     lines = (line for source in sources for line, _ in files.lines(source))
     try:
@@ -148,7 +162,11 @@ def _schema(
         raise invalid(f"Error while reading data, error message: JSON parsing error: {error}") from error
     if not fields:
         raise invalid("Error while reading data, error message: no schema can be detected in an empty file")
-    known = {column.name.lower(): column for column in table.fields} if table and target.write == "WRITE_APPEND" else {}
+    known = (
+        {column.name.lower(): column for column in table.fields}
+        if table and target.write == "WRITE_APPEND"
+        else {}
+    )
     return [known.get(column.name.lower(), column) for column in fields], 0
 
 
@@ -163,10 +181,12 @@ def _json(
                     yield reader.read(orjson.loads(line)), len(line)
                 except orjson.JSONDecodeError as error:
                     report.add(f"JSON parsing error: {error}.", position)
-                except coercion.BadValue as error:
+                except coercion.BadValueError as error:
                     report.add(f"JSON parsing error: {error}", position)
-        except files.BadFile as error:
-            raise LoadError(f"Error while reading data, error message: {error} File: {source.uri}", report.errors) from error
+        except files.BadFileError as error:
+            raise LoadError(
+                f"Error while reading data, error message: {error} File: {source.uri}", report.errors
+            ) from error
 
 
 def _csv_format(config: Mapping[str, Any]) -> CsvFormat:
@@ -185,7 +205,11 @@ def _csv_format(config: Mapping[str, Any]) -> CsvFormat:
 
 
 def _csv(
-    config: Mapping[str, Any], fields: Sequence[Field], sources: Sequence[SourceFile], report: _Report, head: int
+    config: Mapping[str, Any],
+    fields: Sequence[Field],
+    sources: Sequence[SourceFile],
+    report: _Report,
+    head: int,
 ) -> Iterator[Row]:
     shape = _csv_format(config)
     row_reader = _CsvReader(config, fields)
@@ -194,9 +218,9 @@ def _csv(
             for cells, position in islice(files.records(source, shape), head, None):
                 try:
                     yield row_reader.read(cells), sum(len(text) for text, _ in cells)
-                except coercion.BadValue as error:
+                except coercion.BadValueError as error:
                     report.add(str(error), position)
-        except files.BadFile as error:
+        except files.BadFileError as error:
             report.add(str(error), error.position)
 
 
@@ -212,24 +236,31 @@ class _CsvReader:
 
     def read(self, cells: Sequence[tuple[str, bool]]) -> list[Any]:
         if len(cells) > len(self._fields) and not self._ignore:
-            raise coercion.BadValue(f"Too many values in line. Found {len(cells)} column(s) while expected {len(self._fields)}.")
+            raise coercion.BadValueError(
+                f"Too many values in line. Found {len(cells)} column(s) while expected {len(self._fields)}."
+            )
         if len(cells) < len(self._fields) and not self._jagged:
-            raise coercion.BadValue("CSV table references a column beyond the end of a line: it has too few values.")
+            raise coercion.BadValueError(
+                "CSV table references a column beyond the end of a line: it has too few values."
+            )
         row: list[Any] = []
         for place, column in enumerate(self._fields):
             text, quoted_cell = cells[place] if place < len(cells) else (self._null, False)
             try:
                 row.append(self._cell(text, place, quoted_cell=quoted_cell))
             except ValueError as error:
-                raise coercion.BadValue(
-                    f"Could not parse '{text[:100]}' as {column.type} for field {column.name} (position {place}); {error}."
+                raise coercion.BadValueError(
+                    f"Could not parse '{text[:100]}' as {column.type} for field {column.name} (position {place}); "
+                    f"{error}."
                 ) from None
         return row
 
     def _cell(self, text: str, place: int, *, quoted_cell: bool) -> Any:
         column = self._fields[place]
-        if text == self._null and not quoted_cell or not text and column.type.kind != "STRING" and not self._null:
+        if (text == self._null and not quoted_cell) or (
+            not text and column.type.kind != "STRING" and not self._null
+        ):
             if column.required:
-                raise coercion.BadValue("it is required")
+                raise coercion.BadValueError("it is required")
             return None
         return self._readers[place](text)

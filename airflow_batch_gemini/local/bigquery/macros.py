@@ -47,13 +47,13 @@ _MACROS = {
     "bq_timestamp_iso(x)": "strftime(x, '%Y-%m-%dT%H:%M:%S') || bq_fraction_text(epoch_us(x)) || 'Z'",
     "bq_datetime_iso(x)": "strftime(x, '%Y-%m-%dT%H:%M:%S') || bq_fraction_text(epoch_us(x))",
     "bq_float_to_int64(x)": "CAST(round(x) AS BIGINT)",
-    "bq_divide(a, b)": "CASE WHEN b = 0 THEN error('division by zero: ' || bq_float_text(a) || ' / ' || bq_float_text(b)) "
-    "ELSE a / b END",
+    "bq_divide(a, b)": "CASE WHEN b = 0 THEN error('division by zero: ' || bq_float_text(a) || ' / 0') ELSE a / b END",
     "bq_safe_divide(a, b)": "CASE WHEN b <> 0 THEN a / b END",
     "bq_ieee_divide(a, b)": "CASE WHEN b <> 0 OR a IS NULL OR b IS NULL THEN a / b WHEN a = 0 OR isnan(a) "
     "THEN 'nan'::DOUBLE WHEN a > 0 THEN 'inf'::DOUBLE ELSE '-inf'::DOUBLE END",
     "bq_div(a, b)": "CASE WHEN b = 0 THEN error('division by zero: ' || CAST(a AS VARCHAR) || ' / 0') ELSE a // b END",
-    "bq_mod(a, b)": "CASE WHEN b = 0 THEN error('division by zero: MOD(' || CAST(a AS VARCHAR) || ', 0)') ELSE a % b END",
+    "bq_mod(a, b)": "CASE WHEN b = 0 THEN error('division by zero: MOD(' || CAST(a AS VARCHAR) || ', 0)') "
+    "ELSE a % b END",
     "bq_substr(s, p)": "CASE WHEN p < 0 THEN substring(s, greatest(length(s) + p + 1, 1)) "
     "ELSE substring(s, greatest(p, 1)) END",
     "bq_substr3(s, p, n)": "CASE WHEN n < 0 THEN error('Third argument in SUBSTR() cannot be negative') "
@@ -84,10 +84,12 @@ _MACROS = {
     "bq_lax_string(j)": "CASE json_type(j) WHEN 'DOUBLE' THEN bq_float_text(TRY_CAST(CAST(j AS VARCHAR) AS DOUBLE)) "
     "ELSE json_value(j, '$') ->> '$' END",
     "bq_lax_number(j)": "CASE json_type(j) WHEN 'VARCHAR' THEN bq_float64_or_null(j ->> '$') WHEN 'BOOLEAN' THEN NULL "
-    "WHEN 'OBJECT' THEN NULL WHEN 'ARRAY' THEN NULL WHEN 'NULL' THEN NULL ELSE TRY_CAST(CAST(j AS VARCHAR) AS DOUBLE) END",
+    "WHEN 'OBJECT' THEN NULL WHEN 'ARRAY' THEN NULL WHEN 'NULL' THEN NULL "
+    "ELSE TRY_CAST(CAST(j AS VARCHAR) AS DOUBLE) END",
     "bq_lax_float64(j)": "bq_lax_number(j)",
     "bq_lax_int64(j)": "CASE json_type(j) WHEN 'BOOLEAN' THEN CASE CAST(j AS VARCHAR) WHEN 'true' THEN 1 ELSE 0 END "
-    "WHEN 'BIGINT' THEN TRY_CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN 'UBIGINT' THEN TRY_CAST(CAST(j AS VARCHAR) AS BIGINT) "
+    "WHEN 'BIGINT' THEN TRY_CAST(CAST(j AS VARCHAR) AS BIGINT) "
+    "WHEN 'UBIGINT' THEN TRY_CAST(CAST(j AS VARCHAR) AS BIGINT) "
     "ELSE coalesce(TRY_CAST(bq_int64_or_null(CASE WHEN json_type(j) = 'VARCHAR' THEN j ->> '$' END) AS BIGINT), "
     "TRY_CAST(round(bq_lax_number(j)) AS BIGINT)) END",
     "bq_lax_bool(j)": "CASE json_type(j) WHEN 'BOOLEAN' THEN CAST(j AS VARCHAR) = 'true' "
@@ -117,9 +119,15 @@ def statements() -> list[str]:
     """Return the CREATE MACRO statements, in an order in which each finds what it uses."""
     made = [_macro(f"bq_{name}_or_null(s)", body) for name, body in _PARSERS.items()]
     for name in _PARSERS:
-        failed = f"error('Bad {name} value: ' || s)" if name in {"int64", "bool"} else f"error('Invalid {name}: ''' || s || '''')"
+        failed = (
+            f"error('Bad {name} value: ' || s)"
+            if name in {"int64", "bool"}
+            else f"error('Invalid {name}: ''' || s || '''')"
+        )
         made.append(
-            _macro(f"bq_{name}(s)", f"CASE WHEN s IS NOT NULL THEN coalesce(bq_{name}_or_null(s), {failed}) END")
+            _macro(
+                f"bq_{name}(s)", f"CASE WHEN s IS NOT NULL THEN coalesce(bq_{name}_or_null(s), {failed}) END"
+            )
         )
     order = sorted(_MACROS, key=lambda head: head.split("(")[0] not in _FIRST)
     made += [_macro(head, _MACROS[head]) for head in order]

@@ -12,7 +12,19 @@ from .jsontext import canonical
 from .sql.scope import Expr
 
 _SCALARS = frozenset(
-    {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "BYTES", "DATE", "TIME", "DATETIME", "TIMESTAMP", "JSON"}
+    {
+        "STRING",
+        "INT64",
+        "FLOAT64",
+        "NUMERIC",
+        "BOOL",
+        "BYTES",
+        "DATE",
+        "TIME",
+        "DATETIME",
+        "TIMESTAMP",
+        "JSON",
+    }
 )
 _OTHER_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
@@ -20,7 +32,9 @@ _OTHER_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 def parameters(config: Mapping[str, Any]) -> dict[str, Expr]:
     """Read queryParameters; positional ones get the names that the lexer gives to question marks."""
     given: Sequence[Mapping[str, Any]] = config.get("queryParameters") or []
-    mode = str(config.get("parameterMode") or ("NAMED" if given and given[0].get("name") else "POSITIONAL")).upper()
+    mode = str(
+        config.get("parameterMode") or ("NAMED" if given and given[0].get("name") else "POSITIONAL")
+    ).upper()
     found: dict[str, Expr] = {}
     for place, parameter in enumerate(given):
         name = str(parameter.get("name") or "") if mode == "NAMED" else f"_position_{place}"
@@ -37,7 +51,12 @@ def _type(raw: Mapping[str, Any]) -> Type:
     if kind == "ARRAY":
         return array(_type(raw.get("arrayType") or {}))
     if kind == "STRUCT":
-        return struct([Field(str(f.get("name") or ""), _type(f.get("type") or {})) for f in raw.get("structTypes") or []])
+        return struct(
+            [
+                Field(str(f.get("name") or ""), _type(f.get("type") or {}))
+                for f in raw.get("structTypes") or []
+            ]
+        )
     if kind not in _SCALARS:
         raise unsupported(f"a query parameter of type {kind or '(none)'}")
     return Type(kind)

@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .catalog import Table
-from .datatypes import BOOL, BYTES, DATE, DATETIME, FLOAT64, INT64, JSON, NUMERIC, STRING, TIME, TIMESTAMP, Field, Type
-from .datatypes import array, duckdb_type, literal, quoted, struct
+from .datatypes import (
+    BOOL,
+    BYTES,
+    DATE,
+    DATETIME,
+    FLOAT64,
+    INT64,
+    JSON,
+    NUMERIC,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    Field,
+    Type,
+    array,
+    duckdb_type,
+    literal,
+    quoted,
+    struct,
+)
 from .errors import invalid, unsupported
 from .files import SourceFile
+from .records import Table
 from .session import Session
 from .writing import Destination, open_table, stored_value
 
@@ -40,8 +58,8 @@ def load_parquet(
         present = [field for field in wanted if field.name.lower() in by_name]
         columns = [known[field.name.lower()] for field in present]
         values = ", ".join(stored_value(_value(by_name[c.name.lower()], c), c) for c in columns)
-        inserted = f"INSERT INTO {table.storage} ({', '.join(quoted(c.name) for c in columns)}) SELECT {values} FROM {files}"
-        rows = session.count(inserted)
+        taken = ", ".join(quoted(c.name) for c in columns)
+        rows = session.count(f"INSERT INTO {table.storage} ({taken}) SELECT {values} FROM {files}")
         table = session.catalog.touch(table)
     return table, rows
 
@@ -55,7 +73,9 @@ def _type(text: str, name: str) -> Type:
     if text.endswith("[]"):
         return array(_type(text[:-2], name))
     if text.startswith("STRUCT(") and text.endswith(")"):
-        return struct([Field(inner, _type(kind, name)) for inner, kind in _members(text[len("STRUCT(") : -1])])
+        return struct(
+            [Field(inner, _type(kind, name)) for inner, kind in _members(text[len("STRUCT(") : -1])]
+        )
     if text.startswith("DECIMAL("):
         precision, scale = (int(part) for part in text[len("DECIMAL(") : -1].split(","))
         if scale <= 9 and precision - scale <= 29:
@@ -103,7 +123,7 @@ def _value(source: Field, target: Field) -> str:
     }  # fmt: skip
     if source.type.kind != target.type.kind and (source.type.kind, target.type.kind) not in allowed:
         raise invalid(
-            f"Error while reading data, error message: Parquet column '{source.name}' has type {source.type} which does "
-            f"not match the target type {target.type}"
+            f"Error while reading data, error message: Parquet column '{source.name}' has type {source.type} which "
+            f"does not match the target type {target.type}"
         )
     return f"CAST({column} AS {duckdb_type(target.type)})"

@@ -89,7 +89,9 @@ class Registry:
     def remove(self, project: str, job_id: str) -> None:
         """Delete a job's metadata."""
         with self._lock:
-            self._db.execute("DELETE FROM jobs WHERE project = ? AND (id = ? OR parent = ?)", (project, job_id, job_id))
+            self._db.execute(
+                "DELETE FROM jobs WHERE project = ? AND (id = ? OR parent = ?)", (project, job_id, job_id)
+            )
 
     def page(
         self, project: str, *, parent: str | None, states: frozenset[str], limit: int, offset: int,
@@ -105,7 +107,8 @@ class Registry:
         values += [*states, *(bound for _, bound in bounds if bound is not None)]  # type: ignore[list-item]
         with self._lock:
             rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(where)} ORDER BY created DESC, id DESC LIMIT ? OFFSET ?",
+                f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(where)} "
+                "ORDER BY created DESC, id DESC LIMIT ? OFFSET ?",
                 (*values, limit, offset),
             ).fetchall()
         return [_job(row) for row in rows]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .catalog import Dataset, Table, etag
 from .datatypes import fields_to_rest
+from .records import Dataset, Table, etag
 from .registry import Job
 
 SERVICE_ACCOUNT = "local@demo.iam.gserviceaccount.com"
@@ -76,7 +76,14 @@ def table_summary(table: Table) -> dict[str, Any]:
         "type": "TABLE" if table.view is None else "VIEW",
         "creationTime": str(table.created),
     }
-    shown = ("labels", "friendlyName", "timePartitioning", "rangePartitioning", "clustering", "expirationTime")
+    shown = (
+        "labels",
+        "friendlyName",
+        "timePartitioning",
+        "rangePartitioning",
+        "clustering",
+        "expirationTime",
+    )
     return summary | {key: table.options[key] for key in shown if key in table.options}
 
 

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
 import duckdb
 from sqlglot import exp
 
-from .catalog import Table
 from .datatypes import NULL, Type, duckdb_type
 from .ddl import Ddl, Done
 from .errors import BigQueryError, invalid_query, unsupported
+from .records import Table
 from .session import Session, translated
 from .sql import dml
+from .sql.casts import boolean, coerce
 from .sql.dialect import only, parse, type_of
 from .sql.expressions import translate
 from .sql.lexer import Statement
 from .sql.relations import table_path
 from .sql.scope import Context, Expr, Query, Scope
-from .sql.casts import boolean, coerce
 from .sql.translator import query
 from .tables import JobTables
 
-_BLOCKS = frozenset({"IF", "LOOP", "WHILE", "REPEAT", "FOR", "CASE", "CALL", "EXECUTE", "RETURN", "BREAK", "CONTINUE", "LEAVE"})
-SelectSink = Callable[[Query], Table]
+_BLOCKS = frozenset(
+    {
+        "IF",
+        "LOOP",
+        "WHILE",
+        "REPEAT",
+        "FOR",
+        "CASE",
+        "CALL",
+        "EXECUTE",
+        "RETURN",
+        "BREAK",
+        "CONTINUE",
+        "LEAVE",
+    }
+)
+SelectSink = Callable[[Query], Table | None]
 ExportSink = Callable[[Query, Mapping[str, object]], None]
 
 
@@ -66,26 +82,36 @@ class Script:
 
     def _parsed(self, node: exp.Expr, statement: Statement, context: Context) -> Done:
         if isinstance(node, exp.Query):
-            found = query(node, None, context)
-            return Done("SELECT", None if self.dry_run else self.select(found))
+            return Done("SELECT", self.select(query(node, None, context)))
         if isinstance(node, exp.Insert | exp.Update | exp.Delete | exp.Merge):
             return self._change(node, context)
         if isinstance(node, exp.TruncateTable):
             return self._truncate(node)
-        if isinstance(node, exp.Declare):
-            return self._declare(node, context)
-        if isinstance(node, exp.Set):
-            return self._set(node, context)
-        if isinstance(node, exp.Export):
-            return self._export(node, context)
         if isinstance(node, exp.Create | exp.Drop | exp.Alter):
-            if self.dry_run:
-                return Done(type(node).__name__.upper())
-            ddl = Ddl(self.session, self.tables, context, query, lambda part: self._value(part, context), statement.source)
-            if isinstance(node, exp.Create):
-                return ddl.create(node)
-            return ddl.drop(node) if isinstance(node, exp.Drop) else ddl.alter(node)
-        raise unsupported(f"this statement: {statement.source[:100]}")
+            return self._define(node, statement, context)
+        others: Mapping[type[exp.Expr], Callable[[exp.Expr, Context], Done]] = {
+            exp.Declare: self._declare,
+            exp.Set: self._set,
+            exp.Export: self._export,
+        }
+        handler = others.get(type(node))
+        if handler is None:
+            raise unsupported(f"this statement: {statement.source[:100]}")
+        return handler(node, context)
+
+    def _define(
+        self, node: exp.Create | exp.Drop | exp.Alter, statement: Statement, context: Context
+    ) -> Done:
+        if self.dry_run:
+            return Done(type(node).__name__.upper())
+
+        def value(part: exp.Expr) -> object:
+            return self._value(part, context)
+
+        ddl = Ddl(self.session, self.tables, context, query, value, statement.source)
+        if isinstance(node, exp.Create):
+            return ddl.create(node)
+        return ddl.drop(node) if isinstance(node, exp.Drop) else ddl.alter(node)
 
     # Transactions
 
@@ -108,7 +134,7 @@ class Script:
 
     # Rows
 
-    def _target(self, node: exp.Expr) -> tuple[Table, dml.Target]:
+    def _target(self, node: exp.Table) -> tuple[Table, dml.Target]:
         table = self.tables.table(table_path(node))
         if table.storage is None:
             raise invalid_query(f"{table.full_name} is a view and cannot be modified")
@@ -132,17 +158,18 @@ class Script:
         with self.session.transaction() as catalog:
             counts = self._counted(kind, change)
             table = catalog.touch(table)
-        return Done(kind, table, changes_rows=True, **counts)
+        inserted, updated, deleted = (counts.get(action, 0) for action in ("INSERT", "UPDATE", "DELETE"))
+        return Done(kind, table, inserted, updated, deleted, changes_rows=True)
 
     def _counted(self, kind: str, change: dml.Change) -> dict[str, int]:
-        words = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
+        """Run a change; returns how many rows were touched by which action."""
         if not change.merges:
-            return {words[kind]: self.session.count(change.sql)}
-        counts = dict.fromkeys(words.values(), 0)
+            return {kind: self.session.count(change.sql)}
+        counts: dict[str, int] = {}
         answer = self.session.execute(change.sql)
         while rows := answer.fetchmany(10_000):
             for (action,) in rows:
-                counts[words[action]] += 1
+                counts[action] = counts.get(action, 0) + 1
         return counts
 
     def _truncate(self, node: exp.TruncateTable) -> Done:
@@ -164,7 +191,7 @@ class Script:
         row = self.session.execute(f"SELECT {sql}").fetchone()
         return row[0] if row else None
 
-    def _declare(self, node: exp.Declare, context: Context) -> Done:
+    def _declare(self, node: exp.Expr, context: Context) -> Done:
         only(node, "expressions")
         for item in node.expressions:
             only(item, "this", "kind", "default")
@@ -179,10 +206,14 @@ class Script:
                 context.variables = dict(self._variables)
         return Done("DECLARE")
 
-    def _set(self, node: exp.Set, context: Context) -> Done:
+    def _set(self, node: exp.Expr, context: Context) -> Done:
         for item in node.expressions:
             pair = item.this
-            name = pair.this.name.lower() if isinstance(pair, exp.EQ) and isinstance(pair.this, exp.Column) else ""
+            name = (
+                pair.this.name.lower()
+                if isinstance(pair, exp.EQ) and isinstance(pair.this, exp.Column)
+                else ""
+            )
             if name not in self._variables:
                 raise invalid_query(f"Undeclared variable: {name or item.sql()}")
             type_ = self._variables[name].type
@@ -202,7 +233,9 @@ class Script:
         select = parse("SELECT " + statement.text[len("ASSERT") :], line=statement.line)
         part = select.expressions[0]
         message = part.alias if isinstance(part, exp.Alias) else "Assertion failed"
-        condition = boolean(translate(part.this if isinstance(part, exp.Alias) else part, Scope(), context), "ASSERT")
+        condition = boolean(
+            translate(part.this if isinstance(part, exp.Alias) else part, Scope(), context), "ASSERT"
+        )
         if self.dry_run:
             return Done("ASSERT")
         row = self.session.execute(f"SELECT {condition.sql}").fetchone()
@@ -218,7 +251,7 @@ class Script:
         value = parse(f"SELECT {parts[1]}", line=statement.line).expressions[0]
         raise invalid_query(str(self._value(value, context)))
 
-    def _export(self, node: exp.Export, context: Context) -> Done:
+    def _export(self, node: exp.Expr, context: Context) -> Done:
         only(node, "this", "options")
         options: dict[str, object] = {}
         for part in node.args["options"].expressions:
@@ -245,4 +278,3 @@ def names_table(text: str) -> list[str] | None:
         if len(path) > 1:
             return path
     return None
-

@@ -15,7 +15,9 @@ from .errors import BigQueryError, invalid_query
 
 _MULTIPLE = "cannot affect the same target row more than once"
 _PREFIX = re.compile(r"^(?:\w+ )*Error: ?")
-_PYTHON = re.compile(r"Python exception occurred while executing the UDF: (?:\w+: )?(?P<message>.*)", re.DOTALL)
+_PYTHON = re.compile(
+    r"Python exception occurred while executing the UDF: (?:\w+: )?(?P<message>.*)", re.DOTALL
+)
 
 
 def translated(error: duckdb.Error) -> BigQueryError:

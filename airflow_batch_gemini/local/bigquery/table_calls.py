@@ -8,10 +8,11 @@ from typing import Any
 
 from . import coercion
 from .calls import Call, Reply, page_token, patched
-from .catalog import ANONYMOUS, Catalog, Table
+from .catalog import ANONYMOUS, Catalog
 from .datatypes import Field, fields_from_rest, quoted
 from .errors import invalid, unsupported
 from .load import insert_rows
+from .records import Table
 from .resources import table_etag, table_resource, table_summary
 from .sql.dialect import parse
 from .sql.scope import Context
@@ -23,15 +24,35 @@ from .writing import Destination, result_fields
 
 _OPTIONS = frozenset(
     {
-        "description", "friendlyName", "labels", "timePartitioning", "rangePartitioning", "clustering", "expirationTime",
+        "description",
+        "friendlyName",
+        "labels",
+        "timePartitioning",
+        "rangePartitioning",
+        "clustering",
+        "expirationTime",
         "requirePartitionFilter",
-    }  # fmt: skip
+    }
 )
 _GIVEN = frozenset(
     {
-        "kind", "etag", "id", "selfLink", "tableReference", "schema", "numRows", "numBytes", "numLongTermBytes", "creationTime",
-        "lastModifiedTime", "type", "location", "view", "numPhysicalBytes", "numTotalLogicalBytes",
-    }  # fmt: skip
+        "kind",
+        "etag",
+        "id",
+        "selfLink",
+        "tableReference",
+        "schema",
+        "numRows",
+        "numBytes",
+        "numLongTermBytes",
+        "creationTime",
+        "lastModifiedTime",
+        "type",
+        "location",
+        "view",
+        "numPhysicalBytes",
+        "numTotalLogicalBytes",
+    }
 )
 _DEFAULT_PAGE = 1000
 _PAGE_BYTES = 10 << 20
@@ -85,7 +106,9 @@ def insert(warehouse: Warehouse, call: Call) -> Reply:
     return _resource(warehouse, table)
 
 
-def _view(catalog: Catalog, project: str, dataset: str, view: Mapping[str, Any]) -> tuple[tuple[Field, ...], str]:
+def _view(
+    catalog: Catalog, project: str, dataset: str, view: Mapping[str, Any]
+) -> tuple[tuple[Field, ...], str]:
     if view.get("useLegacySql", True) is not False:
         raise unsupported("views in legacy SQL; set useLegacySql to false")
     text = str(view.get("query") or "")
@@ -105,7 +128,9 @@ def _change(warehouse: Warehouse, call: Call, *, whole: bool) -> Reply:
         options = patched({} if whole else table.options, _options(call.body))
         schema = call.body.get("schema")
         if schema is not None and table.view is None:
-            table = _with_schema(catalog, table, fields_from_rest(schema.get("fields") or []), session.execute)
+            table = _with_schema(
+                catalog, table, fields_from_rest(schema.get("fields") or []), session.execute
+            )
         if table.view is not None and call.body.get("view"):
             fields, text = _view(catalog, table.project, table.dataset, call.body["view"])
             table = replace(table, fields=fields, view=text)
@@ -120,7 +145,9 @@ def _with_schema(catalog: Catalog, table: Table, wanted: Sequence[Field], execut
     for old in table.fields:
         new = known.pop(old.name.lower(), None)
         if new is None or new.type != old.type or (new.required and not old.required):
-            raise invalid(f"Provided Schema does not match Table {table.full_name}. Field {old.name} is missing or has changed")
+            raise invalid(
+                f"Provided Schema does not match Table {table.full_name}. Field {old.name} is missing or has changed"
+            )
         if old.required and not new.required:
             execute(f"ALTER TABLE {table.storage} ALTER COLUMN {quoted(old.name)} DROP NOT NULL")
         kept.append(replace(old, required=new.required, description=new.description))
@@ -160,7 +187,9 @@ def selected(table: Table, names: str) -> list[Field]:
     return found
 
 
-def rows_page(warehouse: Warehouse, call: Call, table: Table, fields: Sequence[Field]) -> tuple[list[Any], str | None]:
+def rows_page(
+    warehouse: Warehouse, call: Call, table: Table, fields: Sequence[Field]
+) -> tuple[list[Any], str | None]:
     """Read one page of rows; it ends after maxResults rows or about 10 MB, whichever comes first."""
     limit = call.number("maxResults")
     limit = _PAGE_ROWS if limit is None else min(limit, _PAGE_ROWS)
@@ -198,17 +227,26 @@ def insert_all(warehouse: Warehouse, call: Call) -> Reply:
     if call.body.get("templateSuffix"):
         raise unsupported("templateSuffix")
     table = warehouse.table(call.project, call.names["dataset"], call.names["table"])
-    reader = coercion.RecordReader(table.fields, ignore_unknown=bool(call.body.get("ignoreUnknownValues")), json_as_text=True)
+    reader = coercion.RecordReader(
+        table.fields, ignore_unknown=bool(call.body.get("ignoreUnknownValues")), json_as_text=True
+    )
     good, errors = [], []
     for index, row in enumerate(call.body.get("rows") or []):
         try:
             good.append((reader.read(row.get("json") or {}), 1024))
-        except coercion.BadValue as error:
-            errors.append({"index": index, "errors": [{"reason": "invalid", "location": "", "debugInfo": "", "message": str(error)}]})
+        except coercion.BadValueError as error:
+            errors.append(
+                {
+                    "index": index,
+                    "errors": [{"reason": "invalid", "location": "", "debugInfo": "", "message": str(error)}],
+                }
+            )
     if errors and not call.body.get("skipInvalidRows"):
         bad = {error["index"] for error in errors}
         stopped = [{"reason": "stopped", "location": "", "debugInfo": "", "message": ""}]
-        errors += [{"index": i, "errors": stopped} for i in range(len(call.body.get("rows") or [])) if i not in bad]
+        errors += [
+            {"index": i, "errors": stopped} for i in range(len(call.body.get("rows") or [])) if i not in bad
+        ]
         good = []
     if good:
         target = Destination(table.project, table.dataset, table.name, "WRITE_APPEND")
@@ -216,4 +254,3 @@ def insert_all(warehouse: Warehouse, call: Call) -> Reply:
             insert_rows(session, target, table.fields, iter(good))
     reply: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
     return reply | {"insertErrors": errors} if errors else reply
-

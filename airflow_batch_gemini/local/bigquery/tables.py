@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .catalog import Catalog, Table
-from .datatypes import STRING, Field, literal
+from .catalog import Catalog
+from .datatypes import INT64, STRING, Field, literal
 from .errors import invalid_query, not_found, unsupported
+from .records import Table
 from .sql.scope import TableSource
 
 
@@ -26,7 +27,9 @@ class JobTables:
         """Complete the name of a table; raises for one without a dataset."""
         if len(path) == 1:
             if self.default is None:
-                raise invalid_query(f'Table "{path[0]}" must be qualified with a dataset (e.g. dataset.table).')
+                raise invalid_query(
+                    f'Table "{path[0]}" must be qualified with a dataset (e.g. dataset.table).'
+                )
             return (*self.default, path[0])
         if len(path) == 2:
             return self.project, path[0], path[1]
@@ -71,7 +74,14 @@ class JobTables:
             names = ["table_catalog", "table_schema", "table_name", "table_type"]
             rows = [[project, dataset, t.name, "VIEW" if t.view else "BASE TABLE"] for t in tables]
         else:
-            names = ["table_catalog", "table_schema", "table_name", "column_name", "ordinal_position", "data_type"]
+            names = [
+                "table_catalog",
+                "table_schema",
+                "table_name",
+                "column_name",
+                "ordinal_position",
+                "data_type",
+            ]
             names.append("is_nullable")
             rows = [
                 [project, dataset, t.name, f.name, str(i), str(f.type), "NO" if f.required else "YES"]
@@ -82,11 +92,11 @@ class JobTables:
 
 
 def _constant_table(name: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> TableSource:
-    from .datatypes import INT64
-
     fields = [Field(n, INT64 if n == "ordinal_position" else STRING) for n in names]
     lines = [", ".join(_cell(f, cell) for f, cell in zip(fields, row, strict=True)) for row in rows]
-    empty = ", ".join(f"CAST(NULL AS {'BIGINT' if f.type == INT64 else 'VARCHAR'}) AS {f.name}" for f in fields)
+    empty = ", ".join(
+        f"CAST(NULL AS {'BIGINT' if f.type == INT64 else 'VARCHAR'}) AS {f.name}" for f in fields
+    )
     body = " UNION ALL ".join([f"SELECT {empty} WHERE false", *(f"SELECT {line}" for line in lines)])
     return TableSource(name, tuple(fields), rows_sql=f"({body})")
 

@@ -13,9 +13,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..storage.errors import StorageError
-from ..storage.multipart import Related
-from ..storage.threads import Threads
+from airflow_batch_gemini.local.storage.errors import StorageError
+from airflow_batch_gemini.local.storage.multipart import Related
+from airflow_batch_gemini.local.storage.threads import Threads
+
 from .errors import NotFound, invalid
 from .resources import job_resource
 from .warehouse import Warehouse
@@ -64,14 +65,14 @@ class Uploads:
             await self._append(file, _media(request.stream(), body))
             body.finish()
         except StorageError as error:
-            file.unlink(missing_ok=True)
+            await self._threads.run(file.unlink, missing_ok=True)
             raise invalid(error.message) from error
         return await self._take(project, _parsed(body.resource), file)
 
     async def _start(self, request: Request, project: str) -> Response:
         upload_id = uuid.uuid4().hex
         file = self._file()
-        file.touch()
+        await self._threads.run(file.touch)
         self._open[upload_id] = _Upload(project, _parsed(await request.body()), file)
         url = request.url.include_query_params(uploadType="resumable", upload_id=upload_id)
         return Response(status_code=200, headers={"Location": str(url), "X-GUploader-UploadID": upload_id})
@@ -93,31 +94,34 @@ class Uploads:
         return await self._take(upload.project, upload.job, upload.file)
 
     async def _append(self, file: Path, chunks: AsyncIterator[bytes]) -> int:
-        before = file.stat().st_size if file.exists() else 0
+        """Append a stream to a file; returns how many bytes it brought."""
+        added = 0
 
         def append(blocks: list[bytes]) -> None:
+            nonlocal added
             with file.open("ab") as opened:
                 opened.writelines(blocks)
+            added += sum(map(len, blocks))
 
         await self._threads.run(append, [])
         await self._threads.pump(chunks, append)
-        return file.stat().st_size - before
+        return added
 
     async def _take(self, project: str, body: dict[str, Any], file: Path) -> Response:
         def take() -> dict[str, Any]:
-            if (body.get("configuration") or {}).get("load") is None:
-                raise invalid("Only load jobs take an upload")
-            job = self._warehouse.jobs.insert(project, body, media=file)
+            try:
+                if (body.get("configuration") or {}).get("load") is None:
+                    raise invalid("Only load jobs take an upload")
+                job = self._warehouse.jobs.insert(project, body, media=file)
+            except BaseException:
+                file.unlink(missing_ok=True)
+                raise
             if not self._warehouse.job_delay_looks:
                 self._warehouse.jobs.wait(project, job.id, seconds=_QUICK)
                 job = self._warehouse.jobs.get(project, job.id)
             return job_resource(job)
 
-        try:
-            resource = await self._threads.run(take)
-        except BaseException:
-            file.unlink(missing_ok=True)
-            raise
+        resource = await self._threads.run(take)
         return Response(orjson.dumps(resource), media_type="application/json")
 
 

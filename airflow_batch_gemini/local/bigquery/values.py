@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
-import base64
 
 from .datatypes import Field, Type, literal, quoted, struct_field_names
 
@@ -45,30 +45,28 @@ def select_list(fields: Sequence[Field]) -> str:
 
 def encode(value: Any, type_: Type, *, int64_timestamps: bool) -> dict[str, Any]:
     """Write a value as the REST API does: everything is text, rows are {f: [{v: ...}]}."""
-    return {"v": _encoded(value, type_, int64_timestamps)}
-
-
-def _encoded(value: Any, type_: Type, int64_timestamps: bool) -> Any:  # noqa: FBT001
-    kind = type_.kind
-    if kind == "ARRAY":
-        return [encode(item, type_.item, int64_timestamps=int64_timestamps) for item in value or []]
+    if type_.kind == "ARRAY":
+        return {"v": [encode(item, type_.item, int64_timestamps=int64_timestamps) for item in value or []]}
     if value is None:
-        return None
-    if kind == "STRUCT":
+        return {"v": None}
+    if type_.kind == "STRUCT":
         pairs = zip(value.values(), type_.fields, strict=True)
-        return {"f": [encode(part, f.type, int64_timestamps=int64_timestamps) for part, f in pairs]}
-    if kind == "BOOL":
-        return "true" if value else "false"
-    if kind == "FLOAT64":
-        return _float(value)
-    if kind == "TIMESTAMP" and not int64_timestamps:
-        return repr(value / 1e6) if value % 1_000_000 else f"{value / 1e6:.1f}"
-    return str(value)
+        return {"v": {"f": [encode(part, f.type, int64_timestamps=int64_timestamps) for part, f in pairs]}}
+    if type_.kind == "TIMESTAMP" and not int64_timestamps:
+        return {"v": f"{value / 1e6:.6f}".rstrip("0").removesuffix(".") + ("" if value % 1_000_000 else ".0")}
+    return {"v": _SCALARS[type_.kind](value) if type_.kind in _SCALARS else str(value)}
+
+
+def _bool(value: bool) -> str:  # noqa: FBT001 - called with the value alone, as str is
+    return "true" if value else "false"
 
 
 def _float(value: float) -> str:
     special = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
     return special.get(repr(value), repr(value))
+
+
+_SCALARS: Mapping[str, Callable[[Any], str]] = {"BOOL": _bool, "FLOAT64": _float}
 
 
 def encode_row(row: Sequence[Any], fields: Sequence[Field], *, int64_timestamps: bool) -> dict[str, Any]:

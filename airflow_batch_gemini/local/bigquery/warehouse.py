@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import duckdb
 
+from airflow_batch_gemini.local.storage.store import Storage
+
 from . import functions, macros
-from .catalog import Catalog, Dataset, Table
+from .catalog import Catalog
 from .coercion import RecordReader
-from .datatypes import Column, Field, array, columns_of
+from .datatypes import Column, Field, array, columns_of, quoted
 from .errors import BigQueryError, NotFound
 from .jobs import Jobs
 from .load import insert_rows
+from .records import Dataset, Table
 from .registry import Registry
 from .session import Session
-from .sql.dialect import parse_type
+from .sql.dialect import parse, parse_type
+from .sql.scope import Context
+from .sql.translator import query
 from .tables import JobTables
 from .values import python_value, select_list
 from .writing import Destination
 
-if TYPE_CHECKING:
-    from ..storage.store import Storage
-
 _CONFIG = {
-    "memory_limit": "2GB",
+    # Written once and read soon: compressing answers costs three times as long as writing them.
+    "force_compression": "uncompressed",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
 }
+
+
+def memory_limit_mb() -> int:
+    """Half of the machine's memory, within 2 and 8 GB: sorting a large batch needs room, the machine needs some too."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return max(2_000, min(8_000, total // 2))
 
 
 class Warehouse:
@@ -52,7 +62,12 @@ class Warehouse:
             left.unlink(missing_ok=True)
         self._write_lock = threading.Lock()
         self._cursor_lock = threading.Lock()
-        self._base = duckdb.connect(str(database), config={**_CONFIG, "temp_directory": str(database.with_suffix(".tmp"))})
+        config = {
+            **_CONFIG,
+            "memory_limit": f"{memory_limit_mb()}MB",
+            "temp_directory": str(database.with_suffix(".tmp")),
+        }
+        self._base = duckdb.connect(str(database), config=config)
         try:
             committed = self._prepare()
             self.jobs = Jobs(self, Registry(database.with_suffix(".jobs")))
@@ -146,7 +161,9 @@ class Warehouse:
         """Yield the rows of a table in batches, as Python values; a JSON value is its text."""
         with self.session() as session:
             found = session.catalog.table(project, dataset, table)
-            answer = session.execute(f"SELECT {select_list(found.fields)} FROM {relation_sql(session, found, self)}")
+            answer = session.execute(
+                f"SELECT {select_list(found.fields)} FROM {relation_sql(session, found)}"
+            )
             while batch := answer.fetchmany(batch_size):
                 yield [
                     {f.name: python_value(value, f.type) for f, value in zip(found.fields, row, strict=True)}
@@ -154,7 +171,12 @@ class Warehouse:
                 ]
 
     def write_table(
-        self, project: str, dataset: str, table: str, columns: Sequence[Column], rows: Iterable[Mapping[str, object]]
+        self,
+        project: str,
+        dataset: str,
+        table: str,
+        columns: Sequence[Column],
+        rows: Iterable[Mapping[str, object]],
     ) -> int:
         """Create a table, or replace it, with these rows; returns how many. A JSON column takes JSON text."""
         fields = [_field(column) for column in columns]
@@ -164,11 +186,15 @@ class Warehouse:
         with self.session() as session:
             return insert_rows(session, target, fields, incoming)[1]
 
-    def page(self, table: Table, *, start: int, count: int, fields: Sequence[Field]) -> Iterator[Sequence[Any]]:
+    def page(
+        self, table: Table, *, start: int, count: int, fields: Sequence[Field]
+    ) -> Iterator[Sequence[Any]]:
         """Yield rows of a table from a place on, in the order in which they were written."""
         with self.session() as session:
-            source = relation_sql(session, table, self)
-            answer = session.execute(f"SELECT {select_list(fields)} FROM {source} LIMIT {count} OFFSET {start}")
+            source = relation_sql(session, table)
+            answer = session.execute(
+                f"SELECT {select_list(fields)} FROM {source} LIMIT {count} OFFSET {start}"
+            )
             while batch := answer.fetchmany(500):
                 yield from batch
 
@@ -192,15 +218,10 @@ class Warehouse:
         return int(sample[1]) * rows // int(sample[0]) if sample and sample[0] else 0
 
 
-def relation_sql(session: Session, table: Table, warehouse: Warehouse) -> str:
+def relation_sql(session: Session, table: Table) -> str:
     """Return what to read a table or a view from, with the columns under their own names."""
     if table.storage is not None:
         return table.storage
-    from .datatypes import quoted
-    from .sql.dialect import parse
-    from .sql.scope import Context
-    from .sql.translator import query
-
     location = session.catalog.dataset(table.project, table.dataset).location
     tables = JobTables(session.catalog, table.project, location, (table.project, table.dataset))
     found = query(parse(table.view or ""), None, Context(tables))
@@ -213,4 +234,3 @@ def _field(column: Column) -> Field:
     if column.mode == "REPEATED":
         type_ = array(type_)
     return Field(column.name, type_, required=column.mode == "REQUIRED")
-

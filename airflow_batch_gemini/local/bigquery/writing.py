@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .catalog import Catalog, Table
+from .catalog import Catalog
 from .datatypes import Field, literal, quoted, stored_type
 from .errors import duplicate, invalid, not_found, unsupported
+from .records import Table
 from .session import Session
 from .sql.casts import coerce, coerces
 from .sql.scope import Expr, Output, Query
@@ -101,7 +102,9 @@ def result_fields(outputs: Sequence[Output]) -> list[Field]:
     fields, seen = [], set[str]()
     for output in outputs:
         if output.name.lower() in seen:
-            raise invalid(f"Duplicate column names in the result are not supported. Found duplicate(s): {output.name}")
+            raise invalid(
+                f"Duplicate column names in the result are not supported. Found duplicate(s): {output.name}"
+            )
         seen.add(output.name.lower())
         fields.append(Field(output.name, stored_type(output.type)))
     return fields

@@ -7,13 +7,24 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from ..datatypes import BOOL, FLOAT64, INT64, NULL, NUMERIC, STRING, Type, array
-from ..errors import invalid_query, unsupported
-from .calls import FUNCTIONS, Call
+from airflow_batch_gemini.local.bigquery.datatypes import (
+    BOOL,
+    FLOAT64,
+    INT64,
+    NULL,
+    NUMERIC,
+    STRING,
+    Type,
+    array,
+    literal,
+)
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
+from .calls import Call, function
 from .casts import boolean, coerce, comparable
 from .dialect import only
-from .expressions import constant_text, handles, translate
-from .scope import Context, Expr, Scope
+from .expressions import constant_text, translate
+from .scope import Expr, ordering
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +46,10 @@ class Aggregate:
     type: Type
     wrap: str = "{}"
 
-    def expr(self, over: str = "") -> Expr:
+    def expr(self, over: str = "", *, safe: bool = False) -> Expr:
         """Make the expression, with a window or without."""
+        if safe:
+            raise unsupported("SAFE with an aggregate function")
         return Expr(self.wrap.format(self.core + over), self.type)
 
 
@@ -44,7 +57,8 @@ def modifiers(call: Call) -> Modifiers:
     """Peel DISTINCT, IGNORE NULLS, ORDER BY and LIMIT from the arguments."""
     found = Modifiers()
     plain: list[exp.Expr] = []
-    for node in call.arguments:
+    for argument in call.arguments:
+        node = argument
         while isinstance(node, exp.Limit | exp.Order | exp.IgnoreNulls | exp.RespectNulls):
             if isinstance(node, exp.Limit):
                 found = replace(found, limit=int(node.expression.name))
@@ -63,8 +77,6 @@ def modifiers(call: Call) -> Modifiers:
 
 
 def _orders(given: Modifiers, call: Call) -> str:
-    from .select import ordering
-
     keys = []
     for part in given.order:
         key = translate(part.this, call.scope, call.context)
@@ -105,10 +117,17 @@ def _sum(call: Call) -> Aggregate:
     given = modifiers(call)
     _plain(given, call)
     value, distinct = _one(given, call), "DISTINCT " if given.distinct else ""
-    casts = {"INT64": "CAST({} AS BIGINT)", "NULL": "CAST({} AS BIGINT)", "FLOAT64": "{}", "NUMERIC": "CAST({} AS DECIMAL(38,9))"}
+    casts = {
+        "INT64": "CAST({} AS BIGINT)",
+        "NULL": "CAST({} AS BIGINT)",
+        "FLOAT64": "{}",
+        "NUMERIC": "CAST({} AS DECIMAL(38,9))",
+    }
     if value.type.kind not in casts:
         raise call.no_signature([value])
-    return Aggregate(f"sum({distinct}{value.sql})", INT64 if value.type == NULL else value.type, casts[value.type.kind])
+    return Aggregate(
+        f"sum({distinct}{value.sql})", INT64 if value.type == NULL else value.type, casts[value.type.kind]
+    )
 
 
 def _average(call: Call) -> Aggregate:
@@ -177,12 +196,12 @@ def _string_agg(call: Call) -> Aggregate:
         separator = constant_text(translate(given.arguments[1], call.scope, call.context), "a separator")
     if value.type.kind not in {"STRING", "NULL"}:
         raise call.no_signature([value])
-    from ..datatypes import literal
-
     distinct = "DISTINCT " if given.distinct else ""
     if given.limit is not None:
         core = f"list({distinct}{value.sql}{_orders(given, call)}) FILTER (WHERE {value.sql} IS NOT NULL)"
-        return Aggregate(core, STRING, f"list_aggregate(({{}})[1:{given.limit}], 'string_agg', {literal(separator)})")
+        return Aggregate(
+            core, STRING, f"list_aggregate(({{}})[1:{given.limit}], 'string_agg', {literal(separator)})"
+        )
     return Aggregate(f"string_agg({distinct}{value.sql}, {literal(separator)}{_orders(given, call)})", STRING)
 
 
@@ -218,88 +237,10 @@ AGGREGATES: Mapping[str, Callable[[Call], Aggregate]] = {
     "STRING_AGG": _string_agg,
     "ARRAY_AGG": _array_agg,
 }
-for _name, _translator in AGGREGATES.items():
-    FUNCTIONS[_name] = lambda call, translator=_translator: translator(call).expr()  # type: ignore[misc]
-
-_NUMBERING: Mapping[str, tuple[str, Type]] = {
-    "ROW_NUMBER": ("row_number()", INT64),
-    "RANK": ("rank()", INT64),
-    "DENSE_RANK": ("dense_rank()", INT64),
-    "PERCENT_RANK": ("percent_rank()", FLOAT64),
-    "CUME_DIST": ("cume_dist()", FLOAT64),
-}
-_NAVIGATION = frozenset({"LAG", "LEAD", "FIRST_VALUE", "LAST_VALUE", "NTH_VALUE"})
 
 
-def _windowed(call: Call, *, ignore_nulls: bool) -> Aggregate:
-    if call.name in _NUMBERING:
-        call.count(0)
-        core, type_ = _NUMBERING[call.name]
-        return Aggregate(core, type_)
-    if call.name == "NTILE":
-        call.count(1)
-        return Aggregate(f"ntile({call.arg(0).sql})", INT64)
-    if call.name in _NAVIGATION:
-        given = modifiers(call)
-        args = [translate(node, call.scope, call.context) for node in given.arguments]
-        texts = [args[0].sql, *(arg.sql for arg in args[1:2]), *(coerce(arg, args[0].type).sql for arg in args[2:])]
-        nulls = " IGNORE NULLS" if given.ignore_nulls or ignore_nulls else ""
-        return Aggregate(f"{call.name.lower()}({', '.join(texts)}{nulls})", args[0].type)
-    if call.name not in AGGREGATES:
-        raise invalid_query(f"{call.name} is not an analytic function")
-    return AGGREGATES[call.name](call)
+def _aggregate(call: Call) -> Expr:
+    return AGGREGATES[call.name](call).expr(safe=call.safe)
 
 
-@handles(exp.Window)
-def _window(node: exp.Expr, scope: Scope, context: Context) -> Expr:
-    inner, ignore_nulls = node.this, False
-    while isinstance(inner, exp.IgnoreNulls | exp.RespectNulls):
-        ignore_nulls = isinstance(inner, exp.IgnoreNulls)
-        inner = inner.this
-    if not isinstance(inner, exp.Anonymous):
-        raise unsupported(f"OVER after {inner.sql(dialect='bigquery')[:60]}")
-    call = Call(str(inner.this).upper(), inner.expressions, scope, context)
-    return _windowed(call, ignore_nulls=ignore_nulls).expr(f" OVER ({window_specification(node, scope, context)})")
-
-
-def window_specification(node: exp.Expr, scope: Scope, context: Context) -> str:
-    """Translate what stands in the parentheses after OVER, or the named window it refers to."""
-    from .select import ordering
-
-    only(node, "this", "partition_by", "order", "spec", "alias", "over", "first")
-    parts = []
-    alias = node.args.get("alias")
-    if alias is not None:
-        if alias.name.lower() not in scope.windows:
-            raise invalid_query(f"Unrecognized window alias {alias.name}")
-        parts.append(scope.windows[alias.name.lower()])
-    if node.args.get("partition_by"):
-        keys = [translate(part, scope, context) for part in node.args["partition_by"]]
-        for key in keys:
-            comparable(key.type, "PARTITION BY")
-        parts.append(f"PARTITION BY {', '.join(key.sql for key in keys)}")
-    order = node.args.get("order")
-    if order is not None:
-        keys_ = []
-        for part in order.expressions:
-            key = translate(part.this, scope, context)
-            comparable(key.type, "ORDER BY")
-            keys_.append(f"{key.sql} {ordering(part)}")
-        parts.append(f"ORDER BY {', '.join(keys_)}")
-    spec = node.args.get("spec")
-    if spec is not None:
-        parts.append(_frame(spec, scope, context))
-    return " ".join(parts)
-
-
-def _frame(spec: exp.Expr, scope: Scope, context: Context) -> str:
-    only(spec, "kind", "start", "start_side", "end", "end_side")
-
-    def bound(value: object, side: object) -> str:
-        if isinstance(value, exp.Expr):
-            return f"{coerce(translate(value, scope, context), INT64).sql} {side}"
-        return f"{value or 'CURRENT ROW'} {side or ''}".strip()
-
-    start = bound(spec.args.get("start"), spec.args.get("start_side"))
-    end = bound(spec.args.get("end"), spec.args.get("end_side"))
-    return f"{spec.args['kind']} BETWEEN {start} AND {end}"
+function(*AGGREGATES)(_aggregate)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ..datatypes import NULL, Type
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.datatypes import NULL, Type
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .casts import attempt, coerce, coerces
 from .dialect import only
 from .expressions import handles, translate

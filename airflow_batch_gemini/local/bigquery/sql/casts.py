@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..datatypes import (
+from airflow_batch_gemini.local.bigquery.datatypes import (
     BYTES,
     FLOAT64,
     INT64,
@@ -17,7 +17,8 @@ from ..datatypes import (
     quoted,
     struct_field_names,
 )
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .scope import Expr
 
 _WIDER: Mapping[str, frozenset[str]] = {
@@ -183,4 +184,3 @@ def numeric_result(left: Expr, right: Expr) -> Type | None:
     if "NUMERIC" in kinds and all(e.constant for e in (left, right) if e.type == FLOAT64):
         return NUMERIC
     return FLOAT64 if "FLOAT64" in kinds else NUMERIC if "NUMERIC" in kinds else INT64
-

@@ -6,9 +6,21 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from .. import dateformat
-from ..datatypes import DATE, DATETIME, INT64, INTERVAL, JSON, STRING, TIME, TIMESTAMP, Type, array
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery import dateformat
+from airflow_batch_gemini.local.bigquery.datatypes import (
+    DATE,
+    DATETIME,
+    INT64,
+    INTERVAL,
+    JSON,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    Type,
+    array,
+)
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .calls import Call, Signature, apply, function, no_parentheses, signatures
 from .casts import cast, coerce, coerces
 from .dialect import only
@@ -23,7 +35,9 @@ _UNIT_MICROS: Mapping[str, int] = {
     "MICROSECOND": 1, "MILLISECOND": 1000, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 * 10**6,
     "DAY": 86400 * 10**6,
 }  # fmt: skip
-_INTERVALS = frozenset({"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"})
+_INTERVALS = frozenset(
+    {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
+)
 _DATE_UNITS = frozenset({"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"})
 
 signatures("UNIX_DATE", [Signature((DATE,), "CAST({0} - DATE '1970-01-01' AS BIGINT)", INT64)])
@@ -135,7 +149,9 @@ def _interval(node: exp.Expr, scope: Scope, context: Context) -> Expr:
     value = node.this
     if isinstance(value, exp.Literal) and value.is_string:
         value = exp.Literal.number(value.name.lstrip("-"))
-        amount = ("-" if node.this.name.startswith("-") else "") + coerce(translate(value, scope, context), INT64).sql
+        amount = ("-" if node.this.name.startswith("-") else "") + coerce(
+            translate(value, scope, context), INT64
+        ).sql
     else:
         amount = coerce(translate(value, scope, context), INT64).sql
     return Expr(f"(INTERVAL ({amount}) {name})", INTERVAL)
@@ -156,19 +172,10 @@ def _shift(call: Call, sign: str, kind: Type) -> Expr:
     return Expr(call.guarded(f"CAST({moved} AS DATE)" if kind == DATE else moved), kind)
 
 
-for _name, _kind in (("DATE", DATE), ("DATETIME", DATETIME), ("TIMESTAMP", TIMESTAMP)):
-    function(f"{_name}_ADD")(lambda call, kind=_kind: _shift(call, "+", kind))
-    function(f"{_name}_SUB")(lambda call, kind=_kind: _shift(call, "-", kind))
-    function(f"{_name}_DIFF")(lambda call, kind=_kind: _difference(call, kind))
-    function(f"{_name}_TRUNC")(lambda call, kind=_kind: _truncate(call, kind))
-    function(f"FORMAT_{_name}")(lambda call, kind=_kind: _format(call, kind))
-    function(f"PARSE_{_name}")(lambda call, kind=_kind: _parse(call, kind))
-
-
 def _part(node: exp.Expr) -> str:
     """Read a date part such as DAY or WEEK(MONDAY)."""
     name = node.name.upper() if not isinstance(node, exp.Anonymous) else str(node.this).upper()
-    if isinstance(node, exp.Anonymous) or isinstance(node, exp.WeekStart) and node.name.upper() != "SUNDAY":
+    if isinstance(node, exp.Anonymous) or (isinstance(node, exp.WeekStart) and node.name.upper() != "SUNDAY"):
         name = "ISOWEEK" if "MONDAY" in node.sql().upper() else f"{name}(...)"
     return name
 
@@ -185,7 +192,7 @@ def _difference(call: Call, kind: Type) -> Expr:
         return Expr(call.guarded(sql), INT64)
     if part == "WEEK":
         sql = f"CAST((bq_week_start({later}) - bq_week_start({earlier})) // 7 AS BIGINT)"
-    elif part in _DATE_UNITS | {"ISOWEEK"} or kind == DATETIME and part in _UNIT_MICROS:
+    elif part in _DATE_UNITS | {"ISOWEEK"} or (kind == DATETIME and part in _UNIT_MICROS):
         sql = f"date_diff('{'week' if part == 'ISOWEEK' else part.lower()}', {earlier}, {later})"
     else:
         raise unsupported(f"the date part {part} of {call.name}")
@@ -260,3 +267,23 @@ def _generate_dates(call: Call) -> Expr:
     first, last = (coerce(call.arg(index), DATE).sql for index in (0, 1))
     series = f"generate_series({first}, {last}, INTERVAL 1 DAY)"
     return Expr(f"list_transform({series}, lambda _d: CAST(_d AS DATE))", array(DATE))
+
+
+_KINDS: Mapping[str, Type] = {"DATE": DATE, "DATETIME": DATETIME, "TIMESTAMP": TIMESTAMP}
+
+
+@function(*(f"{name}_{verb}" for name in _KINDS for verb in ("ADD", "SUB", "DIFF", "TRUNC")))
+def _arithmetic(call: Call) -> Expr:
+    name, verb = call.name.split("_")
+    kind = _KINDS[name]
+    if verb == "DIFF":
+        return _difference(call, kind)
+    if verb == "TRUNC":
+        return _truncate(call, kind)
+    return _shift(call, "+" if verb == "ADD" else "-", kind)
+
+
+@function(*(f"{verb}_{name}" for name in _KINDS for verb in ("FORMAT", "PARSE")))
+def _texts(call: Call) -> Expr:
+    verb, name = call.name.split("_")
+    return _format(call, _KINDS[name]) if verb == "FORMAT" else _parse(call, _KINDS[name])

@@ -6,12 +6,14 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import SqlglotError
+from sqlglot.parsers.bigquery import BigQueryParser
 
-from ..datatypes import (
+from airflow_batch_gemini.local.bigquery.datatypes import (
     BOOL,
     BYTES,
     DATE,
@@ -29,7 +31,7 @@ from ..datatypes import (
     array,
     struct,
 )
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
 
 _KEPT = ("CAST", "SAFE_CAST", "EXTRACT")
 _SCALARS = {
@@ -54,14 +56,17 @@ _SCALARS = {
 }
 
 
+class _Parser(BigQueryParser):
+    """Keeps every call as a name with arguments; only the calls with a grammar of their own are parsed."""
+
+    FUNCTIONS: ClassVar = {}
+    FUNCTION_PARSERS: ClassVar = {name: BigQueryParser.FUNCTION_PARSERS[name] for name in _KEPT}
+
+
 class GoogleSQL(BigQuery):
     """BigQuery's grammar without sqlglot's reading of what functions mean."""
 
-    class Parser(BigQuery.Parser):
-        """Keeps every call as a name with arguments; only the calls with a grammar of their own are parsed."""
-
-        FUNCTIONS = {}
-        FUNCTION_PARSERS = {name: BigQuery.Parser.FUNCTION_PARSERS[name] for name in _KEPT}
+    Parser = _Parser
 
 
 @contextmanager

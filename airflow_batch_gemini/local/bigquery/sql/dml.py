@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ..datatypes import Field, literal, quoted
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.datatypes import Field, literal, quoted
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .casts import assign, boolean
 from .dialect import only, position
 from .expressions import translate
@@ -50,7 +51,8 @@ def written(value: Expr, field: Field) -> str:
     """Render a value as a column takes it."""
     sql = assign(value, field.type, column=f"column {field.name}").sql
     if field.type.kind == "ARRAY":
-        sql = f"bq_array_out({sql}, {literal(f'Array cannot have a null element; error in writing field {field.name}')})"
+        message = f"Array cannot have a null element; error in writing field {field.name}"
+        sql = f"bq_array_out({sql}, {literal(message)})"
     return sql
 
 
@@ -71,7 +73,9 @@ def insert(node: exp.Insert, target: Target, context: Context) -> Change:
         return Change(f"INSERT INTO {target.storage} ({columns}) VALUES {', '.join(rows)}")
     found = query(node.expression, None, context)
     if len(found.outputs) != len(fields):
-        raise invalid_query(f"Inserted row has wrong column count; Has {len(found.outputs)}, expected {len(fields)}")
+        raise invalid_query(
+            f"Inserted row has wrong column count; Has {len(found.outputs)}, expected {len(fields)}"
+        )
     inner = context.fresh("t")
     values = ", ".join(written(_output(o, inner), f) for o, f in zip(found.outputs, fields, strict=True))
     return Change(f"INSERT INTO {target.storage} ({columns}) SELECT {values} FROM ({found.sql}) AS {inner}")
@@ -86,7 +90,9 @@ def _is_default(node: exp.Expr) -> bool:
 
 
 def _values_row(row: exp.Expr, fields: Sequence[Field], context: Context) -> str:
-    parts = row.expressions if isinstance(row, exp.Tuple) else [row.this if isinstance(row, exp.Paren) else row]
+    parts = (
+        row.expressions if isinstance(row, exp.Tuple) else [row.this if isinstance(row, exp.Paren) else row]
+    )
     if len(parts) != len(fields):
         raise invalid_query(f"Inserted row has wrong column count; Has {len(parts)}, expected {len(fields)}")
     values = [
@@ -158,7 +164,9 @@ def _assignments(nodes: Sequence[exp.Expr], target: Target, scope: Scope, contex
         if _is_default(node.expression):
             sets.append(f"{quoted(field.name)} = DEFAULT")
         else:
-            sets.append(f"{quoted(field.name)} = {written(translate(node.expression, scope, context), field)}")
+            sets.append(
+                f"{quoted(field.name)} = {written(translate(node.expression, scope, context), field)}"
+            )
     return ", ".join(sets)
 
 
@@ -203,7 +211,7 @@ def _when(when: exp.When, target: Target, scopes: Mapping[str, Scope], context: 
 
 def _merge_insert(then: exp.Insert, target: Target, scope: Scope, context: Context) -> str:
     only(then, "this", "expression")
-    if isinstance(then.this, exp.Var) and then.this.name.upper() == "ROW" or then.expression is None:
+    if (isinstance(then.this, exp.Var) and then.this.name.upper() == "ROW") or then.expression is None:
         pairs = [pair for relation in scope.relations for pair in relation.columns]
         fields, values = list(target.fields), [expr for _, expr in pairs]
     else:
@@ -218,4 +226,3 @@ def _merge_insert(then: exp.Insert, target: Target, scope: Scope, context: Conte
     columns = ", ".join(quoted(field.name) for field in fields)
     texts = ", ".join(written(value, field) for value, field in zip(values, fields, strict=True))
     return f"INSERT ({columns}) VALUES ({texts})"
-

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from ..datatypes import (
+from airflow_batch_gemini.local.bigquery.datatypes import (
     BOOL,
     FLOAT64,
     INT64,
@@ -20,7 +20,8 @@ from ..datatypes import (
     quoted,
     struct_field_names,
 )
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from . import jsonpath
 from .casts import boolean, cast, coerce, supertype
 from .dialect import only, position, type_of
@@ -56,7 +57,7 @@ def translate_all(nodes: Sequence[exp.Expr], scope: Scope, context: Context) -> 
 
 
 @handles(exp.Literal)
-def _literal(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+def _literal(node: exp.Expr, _scope: Scope, _context: Context) -> Expr:
     if node.is_string:
         return string(node.name)
     text = node.name
@@ -73,17 +74,17 @@ def integer(value: int) -> Expr:
 
 
 @handles(exp.HexString)
-def _hexadecimal(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+def _hexadecimal(node: exp.Expr, _scope: Scope, _context: Context) -> Expr:
     return integer(int(node.name, 16) if not node.name.isdigit() else int(node.name))
 
 
 @handles(exp.Boolean)
-def _boolean(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+def _boolean(node: exp.Expr, _scope: Scope, _context: Context) -> Expr:
     return Expr("true" if node.this else "false", BOOL, constant=True)
 
 
 @handles(exp.Null)
-def _null(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+def _null(_node: exp.Expr, _scope: Scope, _context: Context) -> Expr:
     return Expr("NULL", NULL, constant=True)
 
 
@@ -94,7 +95,7 @@ def _paren(node: exp.Expr, scope: Scope, context: Context) -> Expr:
 
 
 @handles(exp.Parameter)
-def _parameter(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+def _parameter(node: exp.Expr, _scope: Scope, context: Context) -> Expr:
     only(node, "this")
     name = node.name
     if isinstance(node.this, exp.Parameter):
@@ -107,7 +108,7 @@ def _parameter(node: exp.Expr, scope: Scope, context: Context) -> Expr:
 
 
 @handles(exp.SessionParameter)
-def _system_variable(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+def _system_variable(node: exp.Expr, _scope: Scope, _context: Context) -> Expr:
     raise unsupported(f"the system variable @@{node.name}")
 
 
@@ -125,7 +126,7 @@ def resolve(names: Sequence[str], node: exp.Expr, scope: Scope, context: Context
         relation = level.relation(head) if rest else None
         if relation is not None and (column := relation.column(rest[0])) is not None:
             return replace(fields(column, rest[1:]), name=names[-1])
-        found = level.aliases.get(head.lower()) or level.find(head)
+        found = level.meaning(head)
         if found is not None:
             return replace(fields(found, rest), name=names[-1])
         if relation is not None:
@@ -202,7 +203,9 @@ def _case(node: exp.Expr, scope: Scope, context: Context) -> Expr:
         for part in node.args["ifs"]
     ]
     default = node.args.get("default")
-    otherwise = translate(default, scope, context) if default is not None else Expr("NULL", NULL, constant=True)
+    otherwise = (
+        translate(default, scope, context) if default is not None else Expr("NULL", NULL, constant=True)
+    )
     type_ = supertype([value for _, value in branches] + [otherwise], "CASE")
     subject = ""
     if node.this is not None:
@@ -244,7 +247,9 @@ def _cast(node: exp.Expr, scope: Scope, context: Context) -> Expr:
 def _typed_struct(node: exp.Struct, target: Type, scope: Scope, context: Context) -> Expr:
     values = translate_all(node.expressions, scope, context)
     if len(values) != len(target.fields):
-        raise invalid_query(f"STRUCT type has {len(target.fields)} fields but constructor call has {len(values)} fields")
+        raise invalid_query(
+            f"STRUCT type has {len(target.fields)} fields but constructor call has {len(values)} fields"
+        )
     names = struct_field_names(target)
     parts = (
         f"{quoted(name)} := {coerce(value, field.type).sql}"

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 
 from sqlglot import exp
 
-from ..datatypes import BOOL, INT64, NULL, STRING, literal
-from ..datatypes import array as array_of
+from airflow_batch_gemini.local.bigquery.datatypes import BOOL, INT64, NULL, STRING, literal
+from airflow_batch_gemini.local.bigquery.datatypes import array as array_of
+
 from .aggregates import Modifiers, modifiers
 from .calls import Call
 from .casts import boolean
@@ -23,7 +24,9 @@ from .scope import Context, Expr, Scope
 _CLAUSES = frozenset({"expressions", "from_", "where", "order"})
 
 
-def fold(node: exp.Expr, scope: Scope, context: Context, *, exists: bool = False, array: bool = False) -> Expr | None:
+def fold(
+    node: exp.Expr, scope: Scope, context: Context, *, exists: bool = False, array: bool = False
+) -> Expr | None:
     """Translate a foldable subquery; None when it has another shape."""
     if not isinstance(node, exp.Select) or any(v for k, v in node.args.items() if k not in _CLAUSES):
         return None
@@ -57,7 +60,11 @@ def _by_offset(keys: list[exp.Expr] | object, unnest: exp.Unnest) -> str | None:
     if not isinstance(keys, list) or len(keys) != 1 or _offset(unnest) is None:
         return None
     key = keys[0]
-    if not isinstance(key.this, exp.Column) or len(key.this.parts) != 1 or key.this.name.lower() != _offset(unnest):
+    if (
+        not isinstance(key.this, exp.Column)
+        or len(key.this.parts) != 1
+        or key.this.name.lower() != _offset(unnest)
+    ):
         return None
     return "DESC" if key.args.get("desc") else "ASC"
 
@@ -65,7 +72,9 @@ def _by_offset(keys: list[exp.Expr] | object, unnest: exp.Unnest) -> str | None:
 class _Fold:
     """One subquery on its way to list functions."""
 
-    def __init__(self, node: exp.Select, unnest: exp.Unnest, value: Expr, scope: Scope, context: Context) -> None:
+    def __init__(
+        self, node: exp.Select, unnest: exp.Unnest, value: Expr, scope: Scope, context: Context
+    ) -> None:
         self.node, self.unnest, self.context = node, unnest, context
         self.variable = context.fresh("e")
         counted = self._counts_places()
@@ -101,7 +110,9 @@ class _Fold:
             return Expr(f"coalesce(len({self.items}) > 0, false)", BOOL)
         part = self.node.expressions[0]
         inner = part.this if isinstance(part, exp.Alias) else part
-        if isinstance(inner, exp.Star) or isinstance(inner, exp.Column) and isinstance(inner.this, exp.Star):
+        if isinstance(inner, exp.Star) or (
+            isinstance(inner, exp.Column) and isinstance(inner.this, exp.Star)
+        ):
             return None
         if array:
             return self._array(inner)
@@ -131,10 +142,12 @@ class _Fold:
         if not given.order:
             return lambda items: items
         direction = _by_offset(list(given.order), self.unnest)
-        return {"ASC": lambda items: items, "DESC": lambda items: f"list_reverse({items})"}.get(direction or "")
+        return {"ASC": lambda items: items, "DESC": lambda items: f"list_reverse({items})"}.get(
+            direction or ""
+        )
 
 
-def _count(fold_: _Fold, call: Call, given: Modifiers) -> Expr | None:
+def _count(fold_: _Fold, _call: Call, given: Modifiers) -> Expr | None:
     if given.distinct or given.order:
         return None
     if isinstance(given.arguments[0], exp.Star):
@@ -143,7 +156,7 @@ def _count(fold_: _Fold, call: Call, given: Modifiers) -> Expr | None:
     return Expr(f"CAST(coalesce(list_aggregate({fold_.mapped(value)}, 'count'), 0) AS BIGINT)", INT64)
 
 
-def _countif(fold_: _Fold, call: Call, given: Modifiers) -> Expr | None:
+def _countif(fold_: _Fold, _call: Call, given: Modifiers) -> Expr | None:
     condition = boolean(translate(given.arguments[0], fold_.scope, fold_.context), "COUNTIF")
     kept = f"list_filter({fold_.items}, lambda {fold_.variable}: {condition.sql})"
     return Expr(f"CAST(coalesce(len({kept}), 0) AS BIGINT)", INT64)
@@ -155,7 +168,7 @@ def _logical(fold_: _Fold, call: Call, given: Modifiers) -> Expr | None:
     return Expr(f"list_aggregate({fold_.mapped(condition)}, '{native}')", BOOL)
 
 
-def _string_agg(fold_: _Fold, call: Call, given: Modifiers) -> Expr | None:
+def _string_agg(fold_: _Fold, _call: Call, given: Modifiers) -> Expr | None:
     arrange = fold_.ordered(given)
     if arrange is None or given.limit is not None:
         return None
@@ -177,5 +190,17 @@ _FOLDED: Mapping[str, Callable[[_Fold, Call, Modifiers], Expr | None]] = {
     "STRING_AGG": _string_agg,
 }
 _AGGREGATE_NAMES = frozenset(
-    {"COUNT", "COUNTIF", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", "STRING_AGG", "ARRAY_AGG", "LOGICAL_OR", "LOGICAL_AND"}
+    {
+        "COUNT",
+        "COUNTIF",
+        "SUM",
+        "AVG",
+        "MIN",
+        "MAX",
+        "ANY_VALUE",
+        "STRING_AGG",
+        "ARRAY_AGG",
+        "LOGICAL_OR",
+        "LOGICAL_AND",
+    }
 )

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..datatypes import BOOL, FLOAT64, INT64, JSON, NULL, STRING, Type, array, literal, struct_field_names
-from ..errors import invalid_query, unsupported
+import orjson
+
+from airflow_batch_gemini.local.bigquery.datatypes import (
+    BOOL,
+    FLOAT64,
+    INT64,
+    JSON,
+    NULL,
+    STRING,
+    Type,
+    array,
+    literal,
+    struct_field_names,
+)
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from . import jsonpath
 from .calls import Call, Signature, function, signatures
 from .casts import coerce
@@ -19,7 +33,10 @@ _READERS: Mapping[str, tuple[str, Type]] = {
     "BOOL": ("bool", BOOL),
 }
 for _name, (_macro, _type) in _READERS.items():
-    signatures(_name, [Signature((JSON,), f"bq_{_macro}_of_json({{0}})", _type, f"bq_{_macro}_of_json_or_null({{0}})")])
+    signatures(
+        _name,
+        [Signature((JSON,), f"bq_{_macro}_of_json({{0}})", _type, f"bq_{_macro}_of_json_or_null({{0}})")],
+    )
     signatures(f"LAX_{_name}", [Signature((JSON,), f"bq_lax_{_macro}({{0}})", _type)])
 signatures("LAX_STRING", [Signature((JSON,), "bq_lax_string({0})", STRING)])
 signatures("JSON_TYPE", [Signature((JSON,), "bq_json_type({0})", STRING)])
@@ -43,8 +60,6 @@ def _place(document: Expr, steps: list[str | int]) -> tuple[str, str]:
 
 
 def _steps_text(steps: list[str | int]) -> str:
-    import orjson
-
     return literal(orjson.dumps(steps).decode())
 
 
@@ -144,8 +159,6 @@ def _json_object(call: Call) -> Expr:
 
 
 def _object(pairs: list[tuple[str, str]]) -> str:
-    import orjson
-
     parts = [literal(orjson.dumps(name).decode() + ":") + " || " + value for name, value in pairs]
     return "('{' || " + " || ',' || ".join(parts) + " || '}')" if parts else "'{}'"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
 
 _STANDARD = re.compile(r"""\.(?:"((?:[^"\\]|\\.)*)"|([^.\[\]"'\s]+))|\[(\d+)\]""")
 _LEGACY = re.compile(r"""\.([^.\[\]"'\s]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]""")

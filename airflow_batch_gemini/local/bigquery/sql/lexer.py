@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
 
 _LITERAL = re.compile(r"(?<![\w`])(?P<prefix>[rRbB]{0,2})(?P<quote>'''|\"\"\"|'|\")")
 _SPECIAL = re.compile(
@@ -20,7 +20,9 @@ _SIMPLE_ESCAPES = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "?": "?", '"': '"', "'": "'", "`": "`",
 }  # fmt: skip
-_ESCAPE = re.compile(r"\\(?:([xX])([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:([xX])([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +57,19 @@ class _Cutter:
         return self.statements
 
     def _special(self, found: re.Match[str]) -> None:
-        token, self.place = found.group(), found.end()
-        if token in {"--", "#"}:
+        mark, self.place = found.group(), found.end()
+        if mark in {"--", "#"}:
             self._skip("\n", keep=True)
-        elif token == "/*":
+        elif mark == "/*":
             self._skip("*/", keep=False)
-        elif token == "`":
+        elif mark == "`":
             end = self._find("`", "Unclosed identifier literal")
             self.out.append(self.script[found.start() : end + 1])
             self.place = end + 1
-        elif token == ";":
+        elif mark == ";":
             self._end(found.start())
             self.start, self.out = found.end(), []
-        elif token == "?":
+        elif mark == "?":
             self.out.append(f"@_position_{self.questions}")
             self.questions += 1
         else:
@@ -100,7 +102,7 @@ class _Cutter:
             place += 2 if self.script[place] == "\\" else 1
         body = self.script[shape.end() : place]
         self.place = place + len(quote)
-        if prefix and set(prefix) - {"r", "b"} or len(set(prefix)) != len(prefix):
+        if (prefix and set(prefix) - {"r", "b"}) or len(set(prefix)) != len(prefix):
             raise invalid_query(f"Syntax error: bad literal prefix at {self._where(found.start())}")
         plain = _plain(body, raw="r" in prefix, binary="b" in prefix)
         before = "".join(self.out[-1:])
@@ -156,7 +158,9 @@ def spell(text: str) -> str:
     """Write a string as the plain literal that the parser reads back unchanged."""
     if "\x00" in text:
         raise unsupported("a NUL character in a string literal")
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
+    return (
+        "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
+    )
 
 
 def statements(script: str) -> list[Statement]:

@@ -6,8 +6,18 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from ..datatypes import BOOL, DATE, FLOAT64, INT64, INTERVAL, NULL, NUMERIC, Type
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.datatypes import (
+    BOOL,
+    DATE,
+    FLOAT64,
+    INT64,
+    INTERVAL,
+    NULL,
+    NUMERIC,
+    Type,
+)
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .casts import boolean, coerce, coerces, comparable, numeric_result, supertype
 from .dialect import only
 from .expressions import handles, translate, translate_all
@@ -54,7 +64,11 @@ def _moment(sign: str, left: Expr, right: Expr) -> Expr:
         return Expr(f"({left.sql} {sign} {right.sql})", left.type)
     if right.type == INTERVAL and left.type == DATE and sign != "*":
         return Expr(f"(CAST({left.sql} AS TIMESTAMP) {sign} {right.sql})", Type("DATETIME"))
-    if left.type.kind == right.type.kind and sign == "-" and left.type.kind in {"DATE", "DATETIME", "TIMESTAMP"}:
+    if (
+        left.type.kind == right.type.kind
+        and sign == "-"
+        and left.type.kind in {"DATE", "DATETIME", "TIMESTAMP"}
+    ):
         raise unsupported(f"{left.type} - {right.type}; use {left.type}_DIFF")
     raise _no_signature(sign, left, right)
 
@@ -133,12 +147,14 @@ def _logic(node: exp.Expr, scope: Scope, context: Context) -> Expr:
 
 @handles(exp.Not)
 def _not(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+    only(node, "this")
     value = boolean(translate(node.this, scope, context), "operand of NOT")
     return Expr(f"(NOT {value.sql})", BOOL)
 
 
 @handles(exp.Is)
 def _is(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+    only(node, "this", "expression")
     value = translate(node.this, scope, context)
     if isinstance(node.expression, exp.Null):
         return Expr(f"({value.sql} IS NULL)", BOOL)
@@ -158,10 +174,12 @@ def _between(node: exp.Expr, scope: Scope, context: Context) -> Expr:
 
 @handles(exp.Like)
 def _like(node: exp.Expr, scope: Scope, context: Context) -> Expr:
-    value, pattern = _both(node, scope, context)
+    only(node, "this", "expression", "negate")
+    value, pattern = translate_all([node.this, node.expression], scope, context)
     if {value.type.kind, pattern.type.kind} - {"STRING", "NULL"}:
         raise _no_signature("LIKE", value, pattern)
-    return Expr(f"({value.sql} LIKE {pattern.sql} ESCAPE '\\')", BOOL)
+    word = "NOT LIKE" if node.args.get("negate") else "LIKE"
+    return Expr(f"({value.sql} {word} {pattern.sql} ESCAPE '\\')", BOOL)
 
 
 @handles(exp.DPipe)

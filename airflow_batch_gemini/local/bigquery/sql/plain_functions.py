@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlglot import exp
 
-from ..datatypes import (
+from airflow_batch_gemini.local.bigquery.datatypes import (
     BOOL,
     FLOAT64,
     INT64,
@@ -17,12 +19,13 @@ from ..datatypes import (
     struct,
     struct_field_names,
 )
-from ..errors import invalid_query
+from airflow_batch_gemini.local.bigquery.errors import invalid_query
+
 from .calls import Call, Signature, function, signatures
 from .casts import coerce, numeric_result, supertype
-from .expressions import translate
+from .expressions import handles, translate
 from .operators import compare, divide
-from .scope import Expr
+from .scope import Context, Expr, Scope
 
 
 def _float(name: str, sql: str, arguments: int = 1) -> None:
@@ -42,8 +45,12 @@ signatures("LOG", [
 ])  # fmt: skip
 signatures("IS_NAN", [Signature((FLOAT64,), "isnan({0})", BOOL)])
 signatures("IS_INF", [Signature((FLOAT64,), "isinf({0})", BOOL)])
-signatures("DIV", [Signature((INT64, INT64), "bq_div({0}, {1})", INT64, "CASE WHEN {1} <> 0 THEN {0} // {1} END")])
-signatures("MOD", [Signature((INT64, INT64), "bq_mod({0}, {1})", INT64, "CASE WHEN {1} <> 0 THEN {0} % {1} END")])
+signatures(
+    "DIV", [Signature((INT64, INT64), "bq_div({0}, {1})", INT64, "CASE WHEN {1} <> 0 THEN {0} // {1} END")]
+)
+signatures(
+    "MOD", [Signature((INT64, INT64), "bq_mod({0}, {1})", INT64, "CASE WHEN {1} <> 0 THEN {0} % {1} END")]
+)
 for _name in ("CEIL", "CEILING", "FLOOR", "TRUNC", "ROUND"):
     _native = {"CEIL": "ceil", "CEILING": "ceil", "FLOOR": "floor", "TRUNC": "trunc", "ROUND": "round"}[_name]
     signatures(_name, [
@@ -59,7 +66,9 @@ for _name, _native in (("ABS", "abs({0})"), ("SIGN", "sign({0})")):
 @function("SAFE_DIVIDE", "IEEE_DIVIDE")
 def _divide(call: Call) -> Expr:
     call.count(2)
-    return divide(call.arg(0), call.arg(1), "bq_safe_divide" if call.name == "SAFE_DIVIDE" else "bq_ieee_divide")
+    return divide(
+        call.arg(0), call.arg(1), "bq_safe_divide" if call.name == "SAFE_DIVIDE" else "bq_ieee_divide"
+    )
 
 
 @function("SAFE_ADD", "SAFE_SUBTRACT", "SAFE_MULTIPLY")
@@ -113,6 +122,13 @@ def _nullif(call: Call) -> Expr:
     return Expr(f"CASE WHEN {equal.sql} THEN NULL ELSE {value.sql} END", common)
 
 
+@handles(exp.Tuple)
+def _tuple(node: exp.Expr, scope: Scope, context: Context) -> Expr:
+    """(1, 'a') is a STRUCT whose fields have no names."""
+    values = [replace(translate(part, scope, context), name=None) for part in node.expressions]
+    return _packed([Field("", value.type) for value in values], values)
+
+
 @function("STRUCT")
 def _struct(call: Call) -> Expr:
     fields, values = [], []
@@ -123,9 +139,14 @@ def _struct(call: Call) -> Expr:
         values.append(value)
     if not values:
         raise invalid_query("A STRUCT needs a field")
+    return _packed(fields, values)
+
+
+def _packed(fields: list[Field], values: list[Expr]) -> Expr:
     type_ = struct(fields)
     parts = (f"{quoted(n)} := {v.sql}" for n, v in zip(struct_field_names(type_), values, strict=True))
-    return Expr(f"struct_pack({', '.join(parts)})", type_)
+    constant = all(value.constant for value in values)
+    return Expr(f"struct_pack({', '.join(parts)})", type_, constant=constant)
 
 
 def _an_array(call: Call, index: int) -> Expr:

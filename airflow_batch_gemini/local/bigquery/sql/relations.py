@@ -7,8 +7,17 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ..datatypes import BOOL, INT64, NULL, duckdb_type, literal, quoted, struct_field_names
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.datatypes import (
+    BOOL,
+    INT64,
+    NULL,
+    duckdb_type,
+    literal,
+    quoted,
+    struct_field_names,
+)
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .casts import boolean, coerce, supertype
 from .dialect import only, parse
 from .expressions import translate
@@ -80,7 +89,9 @@ class _Builder:
         if table.view is not None:
             return self._derived(self._view(table), alias)
         inner = self.context.fresh("t")
-        columns = tuple((f.name, Expr(f"{inner}.{quoted(f.name)}", f.type, name=f.name)) for f in table.fields)
+        columns = tuple(
+            (f.name, Expr(f"{inner}.{quoted(f.name)}", f.type, name=f.name)) for f in table.fields
+        )
         return f"{table.storage or table.rows_sql} AS {inner}", Relation(alias, columns)
 
     def _view(self, table: TableSource) -> Query:
@@ -108,9 +119,15 @@ class _Builder:
             raise unsupported("UNNEST of several arrays")
         value = translate(node.expressions[0], scope, self.context)
         if value.type.kind != "ARRAY":
-            raise invalid_query(f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {value.type}")
+            raise invalid_query(
+                f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {value.type}"
+            )
         if value.type.item == NULL:
-            value = replace(value, sql=f"CAST({value.sql} AS {duckdb_type(INT64)}[])", type=replace(value.type, element=INT64))
+            value = replace(
+                value,
+                sql=f"CAST({value.sql} AS {duckdb_type(INT64)}[])",
+                type=replace(value.type, element=INT64),
+            )
         offset = node.args.get("offset")
         return value, offset.name if isinstance(offset, exp.Identifier) else None
 
@@ -120,8 +137,9 @@ class _Builder:
         side, kind = (node.side or "").upper(), (node.kind or "").upper()
         if node.method or kind not in {"", "INNER", "OUTER", "CROSS"}:
             raise unsupported(f"{node.method} {kind} JOIN")
-        if isinstance(node.this, exp.Unnest):
-            return self._join_unnest(left, node, side)
+        spread = _correlated(node.this, left.scope)
+        if spread is not None:
+            return self._join_unnest(left, node, spread, side)
         if left.conditions and side in {"RIGHT", "FULL"}:
             raise unsupported(f"{side} JOIN after a conditional join with UNNEST")
         sql, relation = self.item(node.this, left.scope)
@@ -153,7 +171,7 @@ class _Builder:
             merged.append((column.name, Expr(kept, common, name=column.name)))
         return " AND ".join(conditions), replace(scope, merged=tuple(merged))
 
-    def _join_unnest(self, left: Source, node: exp.Join, side: str) -> Source:
+    def _join_unnest(self, left: Source, node: exp.Join, unnest: exp.Unnest, side: str) -> Source:
         """Spread an array beside what stands on its left.
 
         All columns so far move into one derived table that unnests in its SELECT list: DuckDB then streams, where a
@@ -161,7 +179,6 @@ class _Builder:
         """
         if side in {"RIGHT", "FULL"} or node.args.get("using"):
             raise unsupported(f"{side or 'USING'} JOIN with UNNEST")
-        unnest = node.this
         value, offset = self._unnest(unnest, left.scope)
         inner = self.context.fresh("t")
         carried: list[str] = []
@@ -181,6 +198,22 @@ class _Builder:
         if side == "LEFT" and condition != Expr("true", BOOL, constant=True):
             raise unsupported("LEFT JOIN UNNEST with a condition")
         return Source(sql, scope, () if side == "LEFT" else (condition.sql,))
+
+
+def _correlated(node: exp.Expr, scope: Scope) -> exp.Unnest | None:
+    """Recognise an UNNEST on the right of a join, also one that is written as a path: FROM t, t.items."""
+    if isinstance(node, exp.Unnest):
+        return node
+    if not isinstance(node, exp.Table) or any(
+        node.args.get(part) for part in ("joins", "version", "sample", "pivots")
+    ):
+        return None
+    path = table_path(node)
+    if len(path) < 2 or scope.relation(path[0]) is None:
+        return None
+    array = exp.column(*(exp.to_identifier(part, quoted=True) for part in reversed(path)))
+    label = exp.to_identifier(node.alias or path[-1], quoted=True)
+    return exp.Unnest(expressions=[array], alias=exp.TableAlias(columns=[label]))
 
 
 def element_relation(node: exp.Unnest, array: Expr, element: str, offset: str | None) -> Relation:
@@ -233,5 +266,3 @@ def table_path(node: exp.Table) -> list[str]:
     if not all(parts):
         raise invalid_query(f"Invalid table name: {'.'.join(parts)}")
     return parts
-
-

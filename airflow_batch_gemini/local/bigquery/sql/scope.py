@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ..datatypes import Field, Type, literal, quoted, struct
-from ..errors import invalid_query
+from sqlglot import exp
+
+from airflow_batch_gemini.local.bigquery.datatypes import Field, Type, literal, quoted, struct
+from airflow_batch_gemini.local.bigquery.errors import invalid_query
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Scope:
     """The relations of one SELECT, inside those of the queries around it.
 
     `merged` holds the columns that USING made one. `aliases` holds select-list expressions for the clauses that may
-    name them (GROUP BY, HAVING, QUALIFY, ORDER BY).
+    name them (HAVING, QUALIFY, ORDER BY).
     """
 
     relations: tuple[Relation, ...] = ()
@@ -111,6 +113,10 @@ class Scope:
         if found:
             return found[0][1]
         return None
+
+    def meaning(self, name: str) -> Expr | None:
+        """Find what a single name means here: a column, a row, or an item of the select list."""
+        return self.aliases.get(name.lower()) or self.find(name)
 
     def relation(self, alias: str) -> Relation | None:
         """Find a relation by its alias, without looking further out."""
@@ -159,4 +165,7 @@ def string(text: str) -> Expr:
     return Expr(literal(text), Type("STRING"), constant=True, text=text)
 
 
-Translate = Callable[["Context", "Scope"], Expr]
+def ordering(part: exp.Expr) -> str:
+    """Say direction and place of NULLs: in GoogleSQL they are smaller than everything."""
+    direction = "DESC" if part.args.get("desc") else "ASC"
+    return f"{direction} NULLS {'FIRST' if part.args.get('nulls_first') else 'LAST'}"

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import re
 
-from ..datatypes import BOOL, BYTES, INT64, STRING, Type, array, literal
-from ..errors import invalid_query, unsupported
+from airflow_batch_gemini.local.bigquery.datatypes import (
+    BOOL,
+    BYTES,
+    INT64,
+    NULL,
+    STRING,
+    Type,
+    array,
+    literal,
+)
+from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
+
 from .calls import Call, Signature, function, signatures
 from .casts import cast, coerce, supertype
 from .expressions import constant_text
@@ -14,7 +24,9 @@ from .scope import Expr
 _STRINGS = array(STRING)
 
 
-def _table(*rows: tuple[str, tuple[Type, ...], str, Type] | tuple[str, tuple[Type, ...], str, Type, str]) -> None:
+def _table(
+    *rows: tuple[str, tuple[Type, ...], str, Type] | tuple[str, tuple[Type, ...], str, Type, str],
+) -> None:
     grouped: dict[str, list[Signature]] = {}
     for name, arguments, sql, result, *safe in rows:
         grouped.setdefault(name, []).append(Signature(arguments, sql, result, safe[0] if safe else None))
@@ -22,34 +34,34 @@ def _table(*rows: tuple[str, tuple[Type, ...], str, Type] | tuple[str, tuple[Typ
         signatures(name, overloads)
 
 
-S, B, I = STRING, BYTES, INT64
+S, B, N = STRING, BYTES, INT64
 _table(
     ("UPPER", (S,), "bq_upper({0})", S),
     ("LOWER", (S,), "bq_lower({0})", S),
-    ("LENGTH", (S,), "CAST(length({0}) AS BIGINT)", I),
-    ("LENGTH", (B,), "CAST(octet_length({0}) AS BIGINT)", I),
-    ("CHAR_LENGTH", (S,), "CAST(length({0}) AS BIGINT)", I),
-    ("CHARACTER_LENGTH", (S,), "CAST(length({0}) AS BIGINT)", I),
-    ("BYTE_LENGTH", (S,), "CAST(strlen({0}) AS BIGINT)", I),
-    ("BYTE_LENGTH", (B,), "CAST(octet_length({0}) AS BIGINT)", I),
-    ("OCTET_LENGTH", (S,), "CAST(strlen({0}) AS BIGINT)", I),
-    ("SUBSTR", (S, I), "bq_substr({0}, {1})", S),
-    ("SUBSTR", (S, I, I), "bq_substr3({0}, {1}, {2})", S, "bq_substr3_or_null({0}, {1}, {2})"),
-    ("SUBSTRING", (S, I), "bq_substr({0}, {1})", S),
-    ("SUBSTRING", (S, I, I), "bq_substr3({0}, {1}, {2})", S, "bq_substr3_or_null({0}, {1}, {2})"),
-    ("LEFT", (S, I), "bq_substr3({0}, 1, {1})", S, "bq_substr3_or_null({0}, 1, {1})"),
-    ("RIGHT", (S, I), "right({0}, {1})", S),
-    ("STRPOS", (S, S), "CAST(strpos({0}, {1}) AS BIGINT)", I),
-    ("INSTR", (S, S), "CAST(strpos({0}, {1}) AS BIGINT)", I),
+    ("LENGTH", (S,), "CAST(length({0}) AS BIGINT)", N),
+    ("LENGTH", (B,), "CAST(octet_length({0}) AS BIGINT)", N),
+    ("CHAR_LENGTH", (S,), "CAST(length({0}) AS BIGINT)", N),
+    ("CHARACTER_LENGTH", (S,), "CAST(length({0}) AS BIGINT)", N),
+    ("BYTE_LENGTH", (S,), "CAST(strlen({0}) AS BIGINT)", N),
+    ("BYTE_LENGTH", (B,), "CAST(octet_length({0}) AS BIGINT)", N),
+    ("OCTET_LENGTH", (S,), "CAST(strlen({0}) AS BIGINT)", N),
+    ("SUBSTR", (S, N), "bq_substr({0}, {1})", S),
+    ("SUBSTR", (S, N, N), "bq_substr3({0}, {1}, {2})", S, "bq_substr3_or_null({0}, {1}, {2})"),
+    ("SUBSTRING", (S, N), "bq_substr({0}, {1})", S),
+    ("SUBSTRING", (S, N, N), "bq_substr3({0}, {1}, {2})", S, "bq_substr3_or_null({0}, {1}, {2})"),
+    ("LEFT", (S, N), "bq_substr3({0}, 1, {1})", S, "bq_substr3_or_null({0}, 1, {1})"),
+    ("RIGHT", (S, N), "right({0}, {1})", S),
+    ("STRPOS", (S, S), "CAST(strpos({0}, {1}) AS BIGINT)", N),
+    ("INSTR", (S, S), "CAST(strpos({0}, {1}) AS BIGINT)", N),
     ("STARTS_WITH", (S, S), "starts_with({0}, {1})", BOOL),
     ("ENDS_WITH", (S, S), "ends_with({0}, {1})", BOOL),
     ("CONTAINS_SUBSTR", (S, S), "contains(lower(nfc_normalize({0})), lower(nfc_normalize({1})))", BOOL),
     ("REVERSE", (S,), "list_aggregate(list_reverse(split({0}, '')), 'string_agg', '')", S),
-    ("REPEAT", (S, I), "repeat({0}, {1})", S),
-    ("LPAD", (S, I), "lpad({0}, CAST({1} AS INTEGER), ' ')", S),
-    ("LPAD", (S, I, S), "lpad({0}, CAST({1} AS INTEGER), {2})", S),
-    ("RPAD", (S, I), "rpad({0}, CAST({1} AS INTEGER), ' ')", S),
-    ("RPAD", (S, I, S), "rpad({0}, CAST({1} AS INTEGER), {2})", S),
+    ("REPEAT", (S, N), "repeat({0}, {1})", S),
+    ("LPAD", (S, N), "lpad({0}, CAST({1} AS INTEGER), ' ')", S),
+    ("LPAD", (S, N, S), "lpad({0}, CAST({1} AS INTEGER), {2})", S),
+    ("RPAD", (S, N), "rpad({0}, CAST({1} AS INTEGER), ' ')", S),
+    ("RPAD", (S, N, S), "rpad({0}, CAST({1} AS INTEGER), {2})", S),
     ("TRIM", (S,), r"regexp_replace({0}, '^\s+|\s+$', '', 'g')", S),
     ("LTRIM", (S,), r"regexp_replace({0}, '^\s+', '')", S),
     ("RTRIM", (S,), r"regexp_replace({0}, '\s+$', '')", S),
@@ -59,11 +71,12 @@ _table(
     ("REPLACE", (S, S, S), "CASE WHEN {1} = '' THEN {0} ELSE replace({0}, {1}, {2}) END", S),
     ("SPLIT", (S,), "split({0}, ',')", _STRINGS),
     ("SPLIT", (S, S), "CASE WHEN {1} IS NOT NULL THEN split({0}, {1}) END", _STRINGS),
-    ("ASCII", (S,), "CAST(CASE WHEN {0} = '' THEN 0 ELSE ascii({0}) END AS BIGINT)", I),
-    ("UNICODE", (S,), "CAST(CASE WHEN {0} = '' THEN 0 ELSE unicode({0}) END AS BIGINT)", I),
-    ("CHR", (I,), "chr(CAST({0} AS INTEGER))", S),
-    ("TO_CODE_POINTS", (S,), "list_transform(split({0}, ''), lambda _c: CAST(unicode(_c) AS BIGINT))", array(I)),
-    ("CODE_POINTS_TO_STRING", (array(I),), "array_to_string(list_transform({0}, lambda _c: chr(CAST(_c AS INTEGER))), '')", S),
+    ("ASCII", (S,), "CAST(CASE WHEN {0} = '' THEN 0 ELSE ascii({0}) END AS BIGINT)", N),
+    ("UNICODE", (S,), "CAST(CASE WHEN {0} = '' THEN 0 ELSE unicode({0}) END AS BIGINT)", N),
+    ("CHR", (N,), "chr(CAST({0} AS INTEGER))", S),
+    ("TO_CODE_POINTS", (S,), "list_transform(split({0}, ''), lambda _c: CAST(unicode(_c) AS BIGINT))", array(N)),
+    ("CODE_POINTS_TO_STRING", (array(N),),
+     "array_to_string(list_transform({0}, lambda _c: chr(CAST(_c AS INTEGER))), '')", S),
     ("TO_HEX", (B,), "lower(hex({0}))", S),
     ("FROM_HEX", (S,), "unhex({0})", B),
     ("TO_BASE64", (B,), "to_base64({0})", S),
@@ -74,8 +87,8 @@ _table(
     ("SHA1", (B,), "unhex(sha1({0}))", B),
     ("MD5", (S,), "unhex(md5({0}))", B),
     ("MD5", (B,), "unhex(md5({0}))", B),
-    ("FARM_FINGERPRINT", (S,), "bq_farm_fingerprint(encode({0}))", I),
-    ("FARM_FINGERPRINT", (B,), "bq_farm_fingerprint({0})", I),
+    ("FARM_FINGERPRINT", (S,), "bq_farm_fingerprint(encode({0}))", N),
+    ("FARM_FINGERPRINT", (B,), "bq_farm_fingerprint({0})", N),
     ("SAFE_CONVERT_BYTES_TO_STRING", (B,), "decode({0})", S),
     ("REGEXP_CONTAINS", (S, S), "regexp_matches({0}, {1})", BOOL),
     ("GENERATE_UUID", (), "CAST(uuid() AS VARCHAR)", S),
@@ -153,8 +166,6 @@ def _normalize(call: Call) -> Expr:
 @function("ERROR")
 def _error(call: Call) -> Expr:
     call.count(1)
-    from ..datatypes import NULL
-
     return Expr(f"error({coerce(call.arg(0), STRING).sql})", NULL)
 
 
@@ -197,7 +208,15 @@ def _formatted(verb: re.Match[str], value: Expr) -> str:
         return f"printf('%{flags}{width or ''}{digits}{letter}', {value.sql})"
     if letter == "s" and value.type.kind in {"STRING", "NULL"} and not flags.strip("-") and precision is None:
         text = f"CAST({value.sql} AS VARCHAR)"
-    elif letter == "t" and value.type.kind in {"STRING", "INT64", "BOOL", "DATE", "DATETIME", "TIME", "TIMESTAMP"}:
+    elif letter == "t" and value.type.kind in {
+        "STRING",
+        "INT64",
+        "BOOL",
+        "DATE",
+        "DATETIME",
+        "TIME",
+        "TIMESTAMP",
+    }:
         text = f"coalesce({cast(value, STRING).sql}, 'NULL')"
     else:
         raise unsupported(f"the format {verb[0]} of a value of type {value.type}")
@@ -205,5 +224,3 @@ def _formatted(verb: re.Match[str], value: Expr) -> str:
         return text
     pad = "rpad" if "-" in flags else "lpad"
     return f"CASE WHEN length({text}) >= {width} THEN {text} ELSE {pad}({text}, {width}, ' ') END"
-
-

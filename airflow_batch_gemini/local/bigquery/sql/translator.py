@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 # Importing these fills the tables of nodes and functions.
-from . import aggregates, calls, date_functions, fold, json_functions, operators, plain_functions, string_functions
+from . import (
+    date_functions,
+    json_functions,
+    operators,
+    plain_functions,
+    string_functions,
+    subqueries,
+    windows,
+)
 from .select import query
 
 __all__ = [
-    "aggregates", "calls", "date_functions", "fold", "json_functions", "operators", "plain_functions", "query",
-    "string_functions",
+    "date_functions", "json_functions", "operators", "plain_functions", "query", "string_functions", "subqueries",
+    "windows",
 ]  # fmt: skip

@@ -1,0 +1,85 @@
+"""The tables that one batch is read from, and the rows of all its parts as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.sql.literal import identifier, string_literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTables:
+    """Where requests and answers of one part lie in BigQuery."""
+
+    part: int
+    epoch: int
+    job_name: str
+    requests: TableName
+    predictions: TableName | None
+    """``None`` when the job left no output at all: its rows are ``missing``."""
+    response_type: Literal["JSON", "STRING"] = "JSON"
+    time_type: Literal["STRING", "TIMESTAMP"] | None = "STRING"
+    """Type of the column ``processed_time``, ``None`` where there is no such column."""
+
+
+def requests(parts: Sequence[PartTables]) -> str:
+    """Return a query of every request key, with its part and the job that was to answer it."""
+    return "\n  UNION ALL\n".join(
+        f"  SELECT {p.part} AS part, {p.epoch} AS epoch, {string_literal(p.job_name)} AS job_name, key\n"
+        f"  FROM {identifier(str(p.requests))}"
+        for p in parts
+    )
+
+
+_NO_LINE = (
+    "  SELECT 0 AS part, '' AS key, '' AS status, CAST(NULL AS TIMESTAMP) AS processed_time, "
+    "PARSE_JSON('null') AS response\n"
+    "  FROM (SELECT 1 AS one) WHERE one = 0"
+)
+
+
+def lines(parts: Sequence[PartTables]) -> str:
+    """Return a query of every output line, as alike as the places they lie in allow."""
+    return (
+        "\n  UNION ALL\n".join(
+            f"  SELECT {p.part} AS part, key, COALESCE(status, '') AS status, {_time(p)} AS processed_time, "
+            f"{_response(p)} AS response\n"
+            f"  FROM {identifier(str(p.predictions))}"
+            for p in parts
+            if p.predictions is not None
+        )
+        or _NO_LINE
+    )
+
+
+def keys(parts: Sequence[PartTables]) -> str:
+    """Return a query of the key of every output line."""
+    return (
+        "\n  UNION ALL\n".join(
+            f"  SELECT {p.part} AS part, key\n  FROM {identifier(str(p.predictions))}"
+            for p in parts
+            if p.predictions is not None
+        )
+        or "  SELECT 0 AS part, '' AS key\n  FROM (SELECT 1 AS one) WHERE one = 0"
+    )
+
+
+def _time(part: PartTables) -> str:
+    if part.time_type is None:
+        return "CAST(NULL AS TIMESTAMP)"
+    return "processed_time" if part.time_type == "TIMESTAMP" else "SAFE_CAST(processed_time AS TIMESTAMP)"
+
+
+def _response(part: PartTables) -> str:
+    return parse_json("response") if part.response_type == "STRING" else "response"
+
+
+def parse_json(text: str) -> str:
+    """Return an expression for *text* as JSON, NULL when it is none.
+
+    Numbers wider than a double are rounded: an answer is not refused for its digits.
+    """
+    return f"SAFE.PARSE_JSON({text}, wide_number_mode => 'round')"

@@ -1,0 +1,202 @@
+"""What preparing through the worker costs: speed beside plain ``json``, and memory over idle, for rows of 1 to 5 kB.
+
+The local cloud runs in a process of its own and each preparation in another. A preparation reads JSONL from Cloud
+Storage, checks every row and key, renders the requests and uploads them; plain ``json`` then writes the same lines to
+a local file, in the same process and from objects that are in memory already. The start of Google's client counts for
+memory and not for speed.
+
+    python benchmarks/prepare.py [ROWS ...]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_batch_gemini.local.server import LocalCloud
+
+ROWS = (20_000, 200_000)
+KEYS = 2_000_000
+SAMPLE = 20_000
+"""Lines that plain ``json`` writes."""
+BUCKET = "bench-bucket"
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    '"jumps"',
+    "over",
+    "a",
+    "dog",
+    "žluťoučký",
+    "kůň",
+    "pěl\n",
+    "ďábelské",
+    "😀",
+]
+MEGA = 1_000_000
+
+
+# ------------------------------------------------------------------------------------ the process of the local cloud
+
+
+def serve(data_dir: str) -> None:
+    """Start a local cloud; for every number of rows on stdin lay out a file of them, and say so on stdout."""
+    from airflow_batch_gemini.local.server import LocalCloud
+    from airflow_batch_gemini.local.settings import Settings
+
+    with LocalCloud(Settings(data_dir=Path(data_dir), bucket=BUCKET, project="demo")) as cloud:
+        print(json.dumps(cloud.environment()), flush=True)
+        for asked in sys.stdin:
+            print(lay_out(cloud, int(asked)), flush=True)
+
+
+def lay_out(cloud: LocalCloud, rows: int) -> str:
+    """Write a file of *rows* rows and return its URI."""
+    chance, name = random.Random(rows), f"rows/{rows}.jsonl"
+    with cloud.parts.storage.writer(BUCKET, name) as file:
+        for row in range(rows):
+            text = " ".join(chance.choices(WORDS, k=chance.randint(150, 800)))
+            line = {"key": f"row-{row:08d}", "name": f"Item {row}", "text": text, "unused": row}
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    return f"gs://{BUCKET}/{name}"
+
+
+# -------------------------------------------------------------------------------------- the process of a preparation
+
+
+def prepare(source_uri: str) -> None:
+    """Prepare one file and print what it took, and what plain ``json`` takes."""
+    from airflow_batch_gemini import GeminiTemplate
+    from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
+
+    labels = {"type": "object", "properties": {"topic": {"type": "string"}, "tone": {"type": "string"}}}
+    operator = GeminiBatchPrepareOperator(
+        task_id="prepare",
+        source_uri=source_uri,
+        template=GeminiTemplate(prompt="What is {name}?\n\n{text}", response_schema=labels),
+        model="gemini-3.5-flash",
+        location="us-central1",
+        work_uri=f"gs://{BUCKET}/gemini",
+    )
+    ti = SimpleNamespace(dag_id="bench", run_id=source_uri, task_id="prepare", map_index=-1)
+    idle = peak()
+    warm_up()
+    began = time.perf_counter()
+    context: Any = {"ti": ti}
+    ref = operator.execute(context)[0]
+    took = time.perf_counter() - began
+    over_idle = peak() - idle
+    found = {"rows": ref["rows"], "size": ref["size"], "seconds": took, "over_idle": over_idle}
+    print(json.dumps({**found, "plain": plain_speed(ref["workspace"])}))
+
+
+def warm_up() -> None:
+    """Load Google's client and make its connection: seconds that do not depend on the rows."""
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+
+    WorkspaceHook().bucket_location(BUCKET)
+
+
+def plain_speed(workspace: str) -> float:
+    """Return bytes a second of ``json.dumps`` and a write, over the first lines that were prepared."""
+    documents = [json.loads(line) for line in first_lines(workspace)]
+    with tempfile.TemporaryFile() as file:
+        began = time.perf_counter()
+        for document in documents:
+            file.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        file.flush()
+        return file.tell() / (time.perf_counter() - began)
+
+
+def first_lines(workspace: str) -> Iterator[bytes]:
+    """Read the first lines of the first part back."""
+    import io
+
+    from airflow_batch_gemini.batch.names import GcsUri
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+
+    with WorkspaceHook().reader(GcsUri.parse(workspace) / "requests/part-00000.jsonl") as stream:
+        for _, line in zip(range(SAMPLE), io.BufferedReader(stream), strict=False):  # type: ignore[type-var]
+            yield line
+
+
+def remember_keys() -> None:
+    """Remember many keys, look for a double, and print what it took."""
+    from airflow_batch_gemini.batch.keys import KeyMemory
+
+    idle, began, memory = peak(), time.perf_counter(), KeyMemory()
+    for start in range(0, KEYS, 1000):
+        memory.add([f"row-{row:012d}" for row in range(start, start + 1000)])
+    if memory.suspects():
+        raise RuntimeError("keys that are all different were suspected")
+    print(json.dumps({"seconds": time.perf_counter() - began, "over_idle": peak() - idle}))
+
+
+def peak() -> int:
+    """Return the most memory this process ever held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# ---------------------------------------------------------------------------------------------------- the table
+
+
+def main(sizes: list[int]) -> None:
+    """Print one line a size."""
+    with tempfile.TemporaryDirectory(prefix="prepare-bench-") as folder:
+        command = [sys.executable, __file__, "--serve", f"{folder}/cloud"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cloud:
+            if cloud.stdin is None or cloud.stdout is None:
+                raise RuntimeError("the local cloud has no pipes")
+            environment = {**os.environ, **json.loads(cloud.stdout.readline()), "AIRFLOW_HOME": folder}
+            print(
+                f"{'rows':>9} {'requests':>9} {'prepare':>10} {'plain json':>10} {'ratio':>6} {'memory over idle':>17}"
+            )
+            for rows in sizes:
+                print(rows, file=cloud.stdin, flush=True)
+                found = child(environment, "--prepare", cloud.stdout.readline().strip())
+                if found["rows"] != rows:
+                    raise RuntimeError(f"{rows} rows were to be prepared, not {found['rows']}")
+                speed = found["size"] / found["seconds"]
+                print(
+                    f"{rows:>9,} {found['size'] / MEGA:>6.0f} MB {speed / MEGA:>5.0f} MB/s "
+                    f"{found['plain'] / MEGA:>5.0f} MB/s {speed / found['plain']:>6.2f} "
+                    f"{found['over_idle'] / MEGA:>14.0f} MB",
+                    flush=True,
+                )
+            cloud.stdin.close()
+        keys = child(os.environ, "--keys")
+        print(f"{KEYS:,} keys: {keys['over_idle'] / MEGA:.0f} MB over idle, {keys['seconds']:.1f} s")
+
+
+def child(environment: Any, *arguments: str) -> dict[str, Any]:
+    """Run this file again and return what its last line says."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["--serve", data_dir]:
+            serve(data_dir)
+        case ["--prepare", source_uri]:
+            prepare(source_uri)
+        case ["--keys"]:
+            remember_keys()
+        case sizes:
+            main([int(size.replace("_", "")) for size in sizes] or list(ROWS))

@@ -1,0 +1,571 @@
+"""The prepare operator against the local cloud: whole or not at all, and the same every time."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from pydantic import BaseModel
+
+from airflow_batch_gemini import GeminiTemplate, Media
+from airflow_batch_gemini.batch.landing import outcome_of_error
+from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Identity, Manifest, Workspace
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.exceptions import (
+    ConfigurationError,
+    EndpointError,
+    InvalidNameError,
+    OwnershipLostError,
+    RowError,
+    ServiceError,
+    SourceError,
+    TemplateError,
+)
+from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+from airflow_batch_gemini.operators._files import RequestFiles
+from airflow_batch_gemini.operators._tables import RequestTables
+from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
+
+if TYPE_CHECKING:
+    from airflow_batch_gemini.local.server import LocalCloud
+
+ROWS = [
+    {"key": f"row-{i}", "text": f'"é😀" {i}\u2028', "file": f"gs://b/{i}.png" if i % 2 else None}
+    for i in range(7)
+]
+JSONL = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
+SQL = (
+    "SELECT CONCAT('row-', CAST(i AS STRING)) AS key, i AS number, CONCAT('t', CAST(i AS STRING)) AS text,\n"
+    "  IF(MOD(i, 2) = 1, CONCAT('gs://b/', CAST(i AS STRING), '.png'), NULL) AS file\n"
+    "FROM UNNEST(GENERATE_ARRAY(0, 6)) AS i -- as many;\n"
+)
+
+
+class Label(BaseModel):
+    """An answer."""
+
+    topic: str
+
+
+IDENTITY = Identity(dag_id="dag", run_id="run", task_id="prepare")
+TEMPLATE = GeminiTemplate(prompt="What is {text}?", response_schema=Label, media=[Media(column="file")])
+
+
+@dataclass
+class Ti:
+    """As much of a task instance as the operator sees."""
+
+    dag_id: str = "dag"
+    run_id: str = "run"
+    task_id: str = "prepare"
+    map_index: int | None = -1
+
+
+@dataclass
+class Place:
+    """A bucket and a dataset, and what can be seen of a batch there."""
+
+    bucket: str
+    dataset: str
+    storage: WorkspaceHook
+    warehouse: WarehouseHook
+
+    @property
+    def folder(self) -> Workspace:
+        return Workspace(GcsUri.parse(f"gs://{self.bucket}/gemini/dag/run/prepare"))
+
+    def put(self, name: str, data: bytes) -> str:
+        self.storage.write(GcsUri.parse(f"gs://{self.bucket}/{name}"), data)
+        return f"gs://{self.bucket}/{name}"
+
+    def operator(self, **arguments: Any) -> GeminiBatchPrepareOperator:
+        return GeminiBatchPrepareOperator(
+            **{
+                "task_id": "prepare",
+                "template": TEMPLATE,
+                "model": "gemini-3.5-flash",
+                "location": "us-central1",
+                "work_uri": f"gs://{self.bucket}/gemini",
+                **arguments,
+            }
+        )
+
+    def prepare(self, **arguments: Any) -> Manifest:
+        ti = Ti()
+        ref = BatchRef.from_xcom(self.operator(**arguments).execute({"ti": ti}))
+        manifest = self.manifest()
+        assert manifest is not None
+        assert ref == manifest.ref
+        return manifest
+
+    def manifest(self) -> Manifest | None:
+        stored = self.storage.read(self.folder.manifest)
+        return None if stored is None else Manifest.from_json(stored.data)
+
+    def files(self) -> list[str]:
+        """What lies in the workspace."""
+        folder = self.folder.folder
+        return [info.uri.removeprefix(f"{folder}/") for info in self.storage.list(folder)]
+
+    def lines(self, manifest: Manifest) -> list[list[dict[str, Any]]]:
+        """The requests, part by part."""
+        stored = [self.storage.read(GcsUri.parse(part.uri)) for part in manifest.parts]
+        return [[json.loads(line) for line in one.data.splitlines()] for one in stored if one is not None]
+
+    def tables(self) -> list[str]:
+        """Names of the request tables that exist."""
+        tables = BatchTables(DatasetName.parse(self.dataset), IDENTITY.batch_id)
+        return [str(tables.requests(i)) for i in range(9) if self.warehouse.table_info(tables.requests(i))]
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        sql = f"SELECT * FROM {TableName.parse(table).sql} ORDER BY key"
+        return list(self.warehouse.query_rows(sql, project="demo", location="us-central1"))
+
+
+@pytest.fixture
+def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
+    """A bucket and a dataset of this test's own."""
+    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
+    yield place
+    place.storage.close()
+    place.warehouse.close()
+
+
+def expected(row: dict[str, Any]) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [{"text": f"What is {row['text']}?"}]
+    if row["file"]:
+        parts.append({"fileData": {"fileUri": row["file"], "mimeType": "image/png"}})
+    return {
+        "key": f"k_{row['key']}",
+        "request": {
+            "contents": [{"role": "user", "parts": parts}],
+            "generationConfig": {
+                "responseMimeType": "application/json",
+                "responseSchema": TEMPLATE.vertex_schema,
+            },
+        },
+    }
+
+
+def parquet() -> bytes:
+    data = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), data, row_group_size=3)
+    return data.getvalue()
+
+
+def csv() -> bytes:
+    rows = (f'{row["key"]},"{row["text"].replace(chr(34), chr(34) * 2)}",{row["file"] or ""}' for row in ROWS)
+    return "\n".join(["key,text,file", *rows]).encode()
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.jsonl", JSONL), ("a.csv", csv()), ("a.parquet", parquet())])
+def test_files_on_cloud_storage_become_requests(place: Place, name: str, data: bytes) -> None:
+    """One line a row, in order, in parts that fit; the manifest says what was written."""
+    manifest = place.prepare(source_uri=place.put(f"rows/{name}", data), max_rows_per_part=3)
+    lines = place.lines(manifest)
+    assert [len(part) for part in lines] == [3, 3, 1] == [part.rows for part in manifest.parts]
+    assert [line for part in lines for line in part] == [expected(row) for row in ROWS]
+    stats = [place.storage.stat(GcsUri.parse(part.uri)) for part in manifest.parts]
+    assert [(one.size, one.crc32c) for one in stats if one] == [(p.size, p.checksum) for p in manifest.parts]
+    assert (manifest.requests, manifest.predictions, manifest.location) == ("gcs", "gcs", "us-central1")
+    assert (manifest.project_id, manifest.model) == ("demo", "publishers/google/models/gemini-3.5-flash")
+    assert (manifest.template_fingerprint, manifest.response_schema) == (
+        TEMPLATE.fingerprint,
+        TEMPLATE.vertex_schema,
+    )
+
+
+def test_files_may_be_many_and_lie_elsewhere(place: Place, tmp_path: Path) -> None:
+    """A wildcard reads them by name, and any object store will do."""
+    lines = JSONL.splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        place.put(f"rows/{i}.jsonl", line)
+        (tmp_path / f"{i}.rows").write_bytes(line)
+    there = place.lines(place.prepare(source_uri=f"gs://{place.bucket}/rows/*.jsonl"))
+    here = place.lines(place.prepare(source_uri=f"file://{tmp_path}/*.rows", source_format="jsonl"))
+    assert there == here == [[expected(row) for row in ROWS]]
+
+
+def test_a_repeated_preparation_gives_the_same_bytes_and_fingerprints(place: Place) -> None:
+    """From a query too, whose rows come in any order; only the manifest's time may differ."""
+    for source in ({"sql": SQL}, {"source_uri": place.put("a.jsonl", JSONL)}):
+        first = place.prepare(**source, max_rows_per_part=4)
+        second = place.prepare(**source, max_rows_per_part=4)
+        assert first.parts == second.parts
+        assert [first.fingerprint(i) for i in (0, 1)] == [second.fingerprint(i) for i in (0, 1)]
+    shuffled = f"SELECT * FROM ({SQL}\n) ORDER BY number DESC"
+    assert place.prepare(sql=SQL).parts == place.prepare(sql=shuffled).parts
+
+
+def test_a_smaller_preparation_leaves_nothing_of_a_larger_one(place: Place) -> None:
+    """A person who opens the folder sees one batch."""
+    place.prepare(sql=SQL, max_rows_per_part=2)
+    assert len(place.files()) == 5
+    place.prepare(sql=SQL)
+    assert place.files() == ["manifest.json", "requests/part-00000.jsonl"]
+
+
+def test_bigquery_makes_the_same_requests_without_the_worker(place: Place) -> None:
+    """Row for row what the worker would have written; names and counts in the manifest."""
+    streamed = place.prepare(sql=SQL)
+    [lines] = place.lines(streamed)
+    native = place.prepare(sql=SQL, requests_dataset=place.dataset, predictions_dataset=place.dataset)
+    [part] = native.parts
+    assert part.uri == f"bq://{place.dataset}.gemini_requests_{native.batch_id}_00000"
+    assert place.rows(part.uri) == lines
+    assert (part.rows, part.size) == (7, streamed.size)
+    assert (native.requests, native.predictions, native.predictions_dataset) == (
+        "bigquery",
+        "bigquery",
+        place.dataset,
+    )
+    assert place.files() == ["manifest.json"]
+    again = place.prepare(sql=SQL, requests_dataset=place.dataset, predictions_dataset=place.dataset)
+    assert again.parts == native.parts
+
+
+def test_bigquery_cuts_requests_into_parts(place: Place) -> None:
+    """By rows and by bytes; together they hold every request once."""
+    size = place.prepare(sql=SQL, requests_dataset=place.dataset).size
+    for limits in ({"max_rows_per_part": 3}, {"max_bytes_per_part": size // 2}):
+        manifest = place.prepare(sql=SQL, requests_dataset=place.dataset, **limits)
+        rows = [place.rows(part.uri) for part in manifest.parts]
+        assert len(manifest.parts) >= 3 or "max_bytes_per_part" in limits
+        assert [part.rows for part in manifest.parts] == [len(part) for part in rows]
+        assert sorted(row["key"] for part in rows for row in part) == [f"k_row-{i}" for i in range(7)]
+        assert manifest.size == size
+        assert all(part.rows <= limits.get("max_rows_per_part", 9) for part in manifest.parts)
+        assert all(part.size <= limits.get("max_bytes_per_part", size) for part in manifest.parts)
+
+
+def test_predictions_may_go_to_bigquery_from_files(place: Place) -> None:
+    """Then their dataset must lie where the job runs."""
+    manifest = place.prepare(sql=SQL, predictions_dataset=place.dataset)
+    assert (manifest.requests, manifest.predictions) == ("gcs", "bigquery")
+
+
+def line(**row: Any) -> bytes:
+    return json.dumps({"text": "secret", "file": None, **row}).encode() + b"\n"
+
+
+BAD_FILES = [
+    (b"", SourceError, "has no rows"),
+    (line(key="a") + b"secret\n", SourceError, r"a\.jsonl line 2 is not JSON"),
+    (line(key="a") + b"[]\n", SourceError, "line 2 is a JSON list"),
+    (line(key="a") + line(key=None), RowError, r"GB121 .*a\.jsonl line 2"),
+    (line(key="a") + line(text="b"), RowError, "GB121 .*line 2"),
+    (
+        line(key="a") + line(key="b") + line(key="a"),
+        RowError,
+        r"GB122 .*line 3, key 'a': .*first by .*line 1",
+    ),
+    (line(key="a", file="s3://b/x.png"), RowError, "GB109 .*key 'a', column 'file'"),
+    (line(key="a", file="gs://b/x"), RowError, "GB110"),
+    (b'{"key":"a","body":"secret"}\n', TemplateError, r"'text' is no column of .*a\.jsonl.*: key, body\."),
+    (b'{"id":"a","text":"secret"}\n', TemplateError, "key_column 'key' is no column"),
+]
+
+
+@pytest.mark.parametrize(("data", "error", "message"), BAD_FILES)
+def test_a_bad_file_gets_one_clear_error_and_leaves_nothing(
+    place: Place, data: bytes, error: type[Exception], message: str
+) -> None:
+    """Not even what an earlier preparation had left; no word of a row is told."""
+    place.prepare(sql=SQL)
+    uri = place.put("a.jsonl", data)
+    with pytest.raises(error, match=message) as caught:
+        place.prepare(source_uri=uri, max_rows_per_part=1)
+    assert "secret" not in str(caught.value)
+    assert place.files() == []
+
+
+def sql(*rows: str) -> str:
+    return " UNION ALL ".join(f"SELECT {row}" for row in rows)
+
+
+GOOD = "'a' AS key, 'x' AS text, CAST(NULL AS STRING) AS file"
+BAD_QUERIES = [
+    (f"SELECT * FROM ({sql(GOOD)}) WHERE FALSE", SourceError, "has no rows"),
+    (sql(GOOD, "NULL, 'y', NULL"), RowError, "GB121"),
+    (sql(GOOD, "'', 'y', NULL"), RowError, "GB121"),
+    (sql(GOOD, "'b', 'x', NULL", "'a', 'y', NULL"), RowError, "GB122 .*key 'a'"),
+    (sql(GOOD, f"'{'x' * 1025}', 'y', NULL"), RowError, "GB123"),
+    (sql(GOOD, "'a\\tb', 'y', NULL"), RowError, r"GB124 .*'a\\tb'"),
+    (sql(GOOD, "'b', REPEAT('y', 2000), NULL"), RowError, "GB108 .*key 'b'"),
+    (sql(GOOD, "'b', 'y', 'http://h/x.png'"), RowError, "GB109 .*key 'b'"),
+    (sql(GOOD, "'b', 'y', 'gs://h/x'"), RowError, "GB110 .*key 'b'"),
+    (sql("'a' AS key, 'x' AS body"), TemplateError, r"'text' is no column of the query.*: key, body\."),
+    ("SELECT nope", SourceError, "BigQuery"),
+]
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(("query", "error", "message"), BAD_QUERIES)
+def test_a_bad_query_gets_one_clear_error_and_leaves_nothing(
+    place: Place, query: str, error: type[Exception], message: str, native: bool
+) -> None:
+    """Neither files nor tables; in BigQuery the same rules hold as in the worker."""
+    arguments = {"requests_dataset": place.dataset} if native else {}
+    with pytest.raises(error, match=message):
+        place.prepare(sql=query, max_bytes_per_part=1500, **arguments)
+    assert place.files() == []
+    assert place.tables() == []
+
+
+def test_a_source_that_is_not_there_is_told(place: Place) -> None:
+    """A file, a wildcard, an unknown format."""
+    for uri in (f"gs://{place.bucket}/none.jsonl", f"gs://{place.bucket}/none/*", "file:///none/*.csv"):
+        with pytest.raises(SourceError, match="There is no file"):
+            place.prepare(source_uri=uri)
+    with pytest.raises(SourceError, match="source_format="):
+        place.prepare(source_uri=place.put("rows.txt", JSONL))
+    assert place.files() == []
+
+
+def test_a_template_that_the_importer_would_refuse_is_refused_for_files_only(place: Place) -> None:
+    """A table's request column is opaque to it."""
+    template = GeminiTemplate(prompt="{text}", tools=[{"googleSearch": {}}])
+    with pytest.raises(TemplateError, match=r"GB102 request\.tools\[0\]\.googleSearch: .*Nothing was sent"):
+        place.prepare(sql=SQL, template=template)
+    assert place.prepare(sql=SQL, template=template, requests_dataset=place.dataset).rows == 7
+
+
+def test_a_dataset_must_lie_where_the_job_runs(cloud: LocalCloud, place: Place) -> None:
+    """Told before anything is made; multi-regions take no tables at all."""
+    cloud.parts.warehouse.create_dataset("demo", f"far_{place.dataset[5:]}", location="europe-west4")
+    far = f"demo.far_{place.dataset[5:]}"
+    for arguments in ({"requests_dataset": far}, {"predictions_dataset": far}):
+        with pytest.raises(
+            ConfigurationError, match=r"far_\w+ lies in europe-west4, the job is to run in us-central1"
+        ):
+            place.prepare(sql=SQL, **arguments)
+    for location in ("global", "us", "eu"):
+        with pytest.raises(ConfigurationError, match="takes one region"):
+            place.prepare(sql=SQL, location=location, predictions_dataset=place.dataset)
+    with pytest.raises(SourceError, match=r"demo\.none"):
+        place.prepare(sql=SQL, requests_dataset="demo.none")
+    assert place.files() == []
+
+
+class KilledError(BaseException):
+    """What no handler catches."""
+
+
+def test_a_killed_preparation_leaves_nothing_that_looks_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old manifest goes before the first new byte is written."""
+    place.prepare(sql=SQL)
+    seen = []
+
+    def killed(self: WorkspaceHook, uri: GcsUri, **_: Any) -> Any:
+        seen.append(self.stat(place.folder.manifest))
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkspaceHook, "writer", killed)
+        with pytest.raises(KilledError):
+            place.prepare(sql=SQL)
+    assert seen == [None]
+    assert place.files() == []
+
+
+def test_a_preparation_that_another_attempt_overtakes_stops_and_leaves_the_other_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two attempts of one task can run at once; files of two must not become one batch."""
+    uri, verify = place.folder.requests(0), RequestFiles.verify
+
+    def overtaken(self: RequestFiles) -> None:
+        place.storage.write(uri, b"of another attempt")
+        verify(self)
+
+    monkeypatch.setattr(RequestFiles, "verify", overtaken)
+    with pytest.raises(OwnershipLostError, match="another attempt"):
+        place.prepare(sql=SQL)
+    stored = place.storage.read(uri)
+    assert stored is not None
+    assert stored.data == b"of another attempt"
+    assert place.manifest() is None
+
+
+def test_a_manifest_whose_answer_is_lost_does_not_outlive_its_requests(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written and nobody knows: it goes with the files it lists."""
+    write = WorkspaceHook.write
+
+    def lost(self: WorkspaceHook, uri: GcsUri, data: bytes, **more: Any) -> Any:
+        write(self, uri, data, **more)
+        raise ServiceError("no answer")
+
+    for arguments in ({}, {"requests_dataset": place.dataset}):
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkspaceHook, "write", lost)
+            with pytest.raises(ServiceError, match="no answer"):
+                place.operator(sql=SQL, **arguments).execute({"ti": Ti()})
+        assert place.files() == []
+        assert place.tables() == []
+
+
+def test_what_cannot_be_taken_away_is_told_beside_the_first_error(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task fails for its own reason; without a manifest nothing takes the rest for whole."""
+    uri = place.put("a.jsonl", line(key="a") + line(key="a"))
+    refuse, run = RequestFiles._refuse_duplicates, RequestTables._run
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise ServiceError("the service is away")
+
+    def then_away(self: RequestFiles) -> None:
+        try:
+            refuse(self)
+        finally:
+            patch.setattr(WorkspaceHook, "delete", away)
+
+    def cannot_drop(self: RequestTables, statement: str) -> None:
+        (away if statement.startswith("DROP") else run)(self, statement)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RequestFiles, "_refuse_duplicates", then_away)
+        with pytest.raises(RowError, match="GB122"):
+            place.prepare(source_uri=uri)
+    assert place.files() == ["requests/part-00000.jsonl"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RequestTables, "_run", cannot_drop)
+        with pytest.raises(RowError, match="GB122"):
+            place.prepare(sql=sql(GOOD, GOOD), requests_dataset=place.dataset)
+    assert len(place.tables()) == 1
+
+
+def test_keys_of_one_hash_are_told_apart_by_what_was_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspicion alone refuses nothing."""
+    every = frozenset(hash(row["key"]) for row in ROWS)
+    monkeypatch.setattr("airflow_batch_gemini.batch.keys.KeyMemory.suspects", lambda _: every)
+    assert place.prepare(source_uri=place.put("a.jsonl", JSONL), max_rows_per_part=2).rows == 7
+
+
+def test_a_long_preparation_says_how_far_it_is(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Rows, megabytes and speed, at most every ten seconds; here at every batch."""
+    monkeypatch.setattr("airflow_batch_gemini.operators._files.PROGRESS_SECONDS", 0.0)
+    place.prepare(sql=SQL, max_rows_per_part=4)
+    said = capsys.readouterr().out + caplog.text
+    assert "4 requests" in said
+    assert "7 requests" in said
+    assert "What is" not in said
+
+
+def test_a_mapped_task_prepares_in_a_folder_of_its_own(place: Place) -> None:
+    """And Airflow may leave the index out."""
+    for index in (3, None):
+        operator = place.operator(sql=SQL, project_id="demo")
+        ref = BatchRef.from_xcom(operator.execute({"ti": Ti(map_index=index)}))
+        assert ref.workspace.endswith("/prepare/3" if index else "/prepare")
+
+
+def test_a_table_that_vanishes_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry makes it anew."""
+    monkeypatch.setattr(WarehouseHook, "table_info", lambda *_: None)
+    with pytest.raises(ServiceError, match="is gone"):
+        place.prepare(sql=SQL, requests_dataset=place.dataset)
+
+
+def test_a_bigquery_that_stumbles_asks_for_a_retry(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend error is not the query's fault."""
+    monkeypatch.setattr(WarehouseHook, "until_done", lambda *_, **__: outcome_of_error("backendError", "x"))
+    with pytest.raises(ServiceError, match="backendError"):
+        place.prepare(sql=SQL, requests_dataset=place.dataset)
+
+
+def test_an_endpoint_that_is_not_local_gets_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credential, no call."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://storage.example.com")
+    with pytest.raises(EndpointError, match="nothing was sent"):
+        place.operator(sql=SQL).execute({"ti": Ti()})
+
+
+ARGUMENTS = {
+    "task_id": "prepare",
+    "template": TEMPLATE,
+    "model": "gemini-3.5-flash",
+    "location": "us-central1",
+    "work_uri": "gs://bucket/gemini",
+    "sql": "SELECT 1",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"template": "x"}, ConfigurationError, "GeminiTemplate"),
+        ({"source_uri": "gs://bucket/x.csv"}, ConfigurationError, "give one"),
+        ({"sql": None}, ConfigurationError, "give one"),
+        (
+            {"sql": None, "source_uri": "gs://b/x", "requests_dataset": "p.d"},
+            ConfigurationError,
+            "needs sql=",
+        ),
+        ({"source_format": "xml"}, ConfigurationError, "jsonl, csv, parquet"),
+        ({"max_rows_per_part": 200_001}, ConfigurationError, "max_rows_per_part"),
+        ({"max_bytes_per_part": 0}, ConfigurationError, "max_bytes_per_part"),
+        ({"model": "gemini 3"}, InvalidNameError, "gemini 3"),
+        ({"location": "US"}, InvalidNameError, "US"),
+        ({"work_uri": "bucket/x"}, InvalidNameError, "bucket/x"),
+        ({"project_id": "My Project"}, InvalidNameError, "My Project"),
+        ({"location": "global", "predictions_dataset": "p.d"}, ConfigurationError, "takes one region"),
+    ],
+)
+def test_what_is_wrong_in_the_dag_file_does_not_even_parse(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """As far as it can be seen before rendering."""
+    with pytest.raises(error, match=message):
+        GeminiBatchPrepareOperator(**{**ARGUMENTS, **arguments})
+
+
+def test_what_airflow_renders_is_judged_when_it_is_rendered(place: Place) -> None:
+    """Jinja passes the constructor; what comes of it does not pass execution."""
+    templated = {
+        "model": "{{ x }}",
+        "location": "{% x %}",
+        "work_uri": "{{ x }}",
+        "requests_dataset": "{{ x }}",
+    }
+    operator = GeminiBatchPrepareOperator(**{**ARGUMENTS, **templated})
+    with pytest.raises(InvalidNameError):
+        operator.execute({"ti": Ti()})
+    empty = GeminiBatchPrepareOperator(**{**ARGUMENTS, "sql": "{{ '' }}"})
+    empty.sql = ""
+    with pytest.raises(ConfigurationError, match="is empty"):
+        empty.execute({"ti": Ti()})
+
+
+def test_no_prompt_reaches_the_serialized_dag() -> None:
+    """Not as an argument, and not as one of a mapped task."""
+    template = GeminiTemplate(prompt="the secret prompt {text}", system_instruction="the secret instruction")
+    arguments = {**ARGUMENTS, "template": template}
+    with DAG("dag", schedule=None) as dag:
+        GeminiBatchPrepareOperator(**arguments)
+        del arguments["sql"]
+        GeminiBatchPrepareOperator.partial(**{**arguments, "task_id": "mapped"}).expand(sql=["SELECT 1"])
+    serialized = json.dumps(DagSerialization.to_dict(dag))
+    assert "GeminiBatchPrepareOperator" in serialized
+    assert "secret" not in serialized

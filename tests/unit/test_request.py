@@ -1,0 +1,164 @@
+"""The template a user writes: checked when it is made, and equal when it asks the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from airflow_batch_gemini import GeminiTemplate, Media
+from airflow_batch_gemini.batch.template import Column, FilePart, Text
+from airflow_batch_gemini.exceptions import TemplateError
+
+
+class Label(BaseModel):
+    """An answer."""
+
+    topic: str
+
+
+SCHEMA = {"type": "OBJECT", "description": "An answer.", "properties": {"topic": {"type": "STRING"}}}
+LABEL = {**SCHEMA, "required": ["topic"]}
+
+
+def test_a_full_template_becomes_the_request_google_documents() -> None:
+    """Keys in camelCase, the file after the text, the schema with its MIME type."""
+    template = GeminiTemplate(
+        prompt="What is {name}?",
+        system_instruction="Answer {tone}.",
+        generation_config={
+            "max_output_tokens": 5,
+            "topP": 0.5,
+            "stop_sequences": ("a_b",),
+            "thinking_config": {"thinking_budget": 0},
+        },
+        response_schema=Label,
+        media=[Media(column="image"), Media(column="clip", mime_type="video/mp4")],
+        safety_settings=[{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
+        tools=[{"google_search": {}}],
+    )
+    assert template.request == {
+        "contents": [
+            {
+                "role": "user",
+                "parts": [
+                    {"text": Text(("What is ", Column("name"), "?"))},
+                    FilePart("image", None),
+                    FilePart("clip", "video/mp4"),
+                ],
+            }
+        ],
+        "systemInstruction": {"parts": [{"text": Text(("Answer ", Column("tone"), "."))}]},
+        "tools": [{"googleSearch": {}}],
+        "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
+        "generationConfig": {
+            "maxOutputTokens": 5,
+            "topP": 0.5,
+            "stopSequences": ["a_b"],
+            "thinkingConfig": {"thinkingBudget": 0},
+            "responseMimeType": "application/json",
+            "responseSchema": LABEL,
+        },
+    }
+    assert template.columns == ("name", "image", "clip", "tone")
+
+
+def test_a_small_template_sends_nothing_it_was_not_given() -> None:
+    """An empty object would fail the import of the whole file."""
+    template = GeminiTemplate(prompt="Hello.")
+    assert template.request == {"contents": [{"role": "user", "parts": [{"text": Text(("Hello.",))}]}]}
+    assert template.vertex_schema is None
+    assert template.columns == ()
+
+
+def test_a_schema_may_stand_in_the_generation_config() -> None:
+    """It is treated like one that does not."""
+    inside = GeminiTemplate(prompt="x", generation_config={"response_schema": Label.model_json_schema()})
+    beside = GeminiTemplate(prompt="x", response_schema=Label)
+    assert inside.vertex_schema == beside.vertex_schema == LABEL
+    assert inside.fingerprint == beside.fingerprint
+
+
+def test_functions_are_declared_with_vertex_schemas() -> None:
+    """Property names are left as they are, keys become camelCase."""
+    tools = [{"function_declarations": [{"name": "f", "parameters": {
+        "type": "object", "properties": {"snake_case": {"type": "string", "min_length": 1}}
+    }}]}]  # fmt: skip
+    assert GeminiTemplate(prompt="x", tools=tools).request["tools"] == [
+        {"functionDeclarations": [{"name": "f", "parameters": {
+            "type": "OBJECT", "properties": {"snake_case": {"type": "STRING", "minLength": 1}}
+        }}]}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": ""}, "prompt must be a text"),
+        ({"prompt": "{"}, "prompt has a single"),
+        ({"system_instruction": "}"}, "system_instruction has a single"),
+        ({"system_instruction": ""}, "system_instruction must be"),
+        ({"null_as": None}, "null_as"),
+        ({"media": ["column"]}, "Media"),
+        ({"generation_config": {"temprature": 0}}, r"generation_config\.temprature .*temperature\?"),
+        ({"generation_config": {"zzz": 0}}, "leave it out"),
+        ({"generation_config": {"topP": 1, "top_p": 1}}, "two spellings"),
+        ({"generation_config": {"response_json_schema": {}}}, "use response_schema="),
+        ({"generation_config": {"responseMimeType": "text/plain"}, "response_schema": Label}, "contradicts"),
+        ({"generation_config": {"responseSchema": LABEL}, "response_schema": Label}, "given twice"),
+        (
+            {"generation_config": {"response_schema": {"oneOf": []}}},
+            r"generation_config\.responseSchema\.oneOf",
+        ),
+        ({"generation_config": {"temperature": float("nan")}}, "not finite"),
+        ({"generation_config": {1: 2}}, "member name of type int"),
+        ({"generation_config": ["x"]}, "generation_config is a list"),
+        ({"safety_settings": [{"kategory": "x"}]}, r"safety_settings\[0\]\.kategory .*category"),
+        ({"safety_settings": ["x"]}, r"safety_settings\[0\] is a str"),
+        ({"tools": [{"googel_search": {}}]}, r"tools\[0\]\.googel_search .*googleSearch"),
+        ({"tools": [{"functionDeclarations": {}}]}, "not a list"),
+        ({"tools": [{"functionDeclarations": [{"nme": "f"}]}]}, r"functionDeclarations\[0\]\.nme"),
+        (
+            {"tools": [{"functionDeclarations": [{"name": "f", "parameters": {"not": {}}}]}]},
+            r"functionDeclarations\[0\]\.parameters\.not",
+        ),
+        ({"response_schema": "x"}, "response_schema is a str"),
+    ],
+)
+def test_a_template_that_cannot_work_cannot_be_made(arguments: dict[str, Any], message: str) -> None:
+    """The DAG file does not even import."""
+    with pytest.raises(TemplateError, match=message):
+        GeminiTemplate(**{"prompt": "x", **arguments})
+
+
+def test_a_fingerprint_says_whether_two_templates_ask_the_same() -> None:
+    """Spelling does not matter; what is sent does."""
+    base: dict[str, Any] = {"prompt": "Hi {a}", "generation_config": {"top_p": 1.0}}
+    one = GeminiTemplate(**base)
+    sorted_ = GeminiTemplate(prompt="x", generation_config={"topP": 1, "seed": 2})
+    assert (
+        sorted_.fingerprint
+        == GeminiTemplate(prompt="x", generation_config={"seed": 2, "topP": 1}).fingerprint
+    )
+    assert one.fingerprint == GeminiTemplate(prompt="Hi {a}", generation_config={"topP": 1.0}).fingerprint
+    others = [
+        {"prompt": "Hi {b}"},
+        {"prompt": "Hi {{a}}"},
+        {"system_instruction": "x"},
+        {"generation_config": {"top_p": 0.5}},
+        {"null_as": "none"},
+        {"media": [Media(column="m")]},
+        {"media": [Media(column="m", mime_type="image/png")]},
+        {"response_schema": Label},
+    ]
+    assert len({one.fingerprint, *(GeminiTemplate(**{**base, **other}).fingerprint for other in others)}) == 9
+    assert len(one.fingerprint) == 64
+
+
+def test_a_template_shows_a_fingerprint_and_no_prompt() -> None:
+    """Wherever Airflow prints or serialises it."""
+    template = GeminiTemplate(prompt="secret", system_instruction="secret", null_as="secret")
+    assert "secret" not in repr(template)
+    assert "secret" not in str(template)
+    assert template.fingerprint[:12] in repr(template)

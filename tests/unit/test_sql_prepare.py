@@ -1,0 +1,404 @@
+"""Preparation inside BigQuery, judged by GoogleSQL: every statement analysed, and each request what Python renders."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_batch_gemini.batch.landing import Column
+from airflow_batch_gemini.batch.media import Media
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.parts import Limits
+from airflow_batch_gemini.batch.render import Renderer
+from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.rows import RowBatch
+from airflow_batch_gemini.batch.text import text_of
+from airflow_batch_gemini.exceptions import TemplateError
+from airflow_batch_gemini.sql import prepare
+from airflow_batch_gemini.sql.literal import identifier, string_literal
+
+TABLE = TableName.parse("my-project.data.gemini_requests")
+OTHER = TableName.parse("my-project.data.gemini_requests_2")
+SOURCE = "SELECT 'a' AS key, 'b' AS text, 'gs://b/c.png' AS file -- a comment at the end;"
+COLUMNS = [Column("key", "STRING"), Column("text", "STRING"), Column("file", "STRING")]
+TEMPLATE = GeminiTemplate(prompt="{text}", media=[Media(column="file")])
+LIMITS = Limits(rows=3, size=1000)
+
+
+class Judge:
+    """GoogleSQL with a request table in its catalog, in UTC as BigQuery is."""
+
+    def __init__(self) -> None:
+        from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
+        from zetasql.types import AnalyzerOptions, LanguageOptions, TypeKind, ZetaSQLBuiltinFunctionOptions
+
+        language = LanguageOptions.maximum_features()
+        language.supported_statement_kinds = []
+        self.options = AnalyzerOptions(language_options=language, default_timezone="UTC")
+        table = TableBuilder(str(TABLE)).add_column("key", TypeKind.TYPE_STRING)
+        table = table.add_column("request", TypeKind.TYPE_JSON)
+        self.catalog = (
+            CatalogBuilder("c")
+            .add_table(table.build())
+            .with_builtin_functions(ZetaSQLBuiltinFunctionOptions(language_options=language))
+            .build()
+        )
+        self._analyzer, self._prepared = Analyzer, PreparedQuery
+
+    def analyse(self, sql: str) -> Any:
+        return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        query = (
+            self._prepared.builder()
+            .set_sql(f"SELECT TO_JSON_STRING(t) FROM ({sql}) AS t")
+            .set_analyzer_options(self.options)
+            .set_catalog(self.catalog)
+        )
+        with query.prepare() as prepared:
+            answer = prepared.execute().content.table_data
+        return [json.loads(row.cell[0].string_value) for row in (answer.row if answer else None) or []]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge()
+
+
+def select_of(statement: str) -> str:
+    """The query of a CREATE TABLE … AS statement."""
+    head, _, query = statement.partition(" AS\n")
+    assert head.startswith("CREATE OR REPLACE TABLE")
+    return query
+
+
+def made(
+    judge: Judge, template: GeminiTemplate, columns: Sequence[Column], values: Mapping[str, str]
+) -> dict[str, Any]:
+    """The one request that BigQuery makes of a row with these SQL values."""
+    source = "SELECT " + ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
+    statement = prepare.create_requests(
+        source, table=TABLE, template=template, key_column="key", columns=columns
+    )
+    [row] = judge.rows(select_of(statement))
+    return row
+
+
+def rendered(template: GeminiTemplate, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The one request that Python makes of a row."""
+    renderer = Renderer(template, key_column="key")
+    batch = RowBatch(source="s", unit="row", first=1, rows=[row])
+    return dict(json.loads(renderer.lines(batch, renderer.keys(batch))[0]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        prepare.create_probe(SOURCE, table=OTHER),
+        prepare.create_requests(SOURCE, table=OTHER, template=TEMPLATE, key_column="key", columns=COLUMNS),
+        prepare.create_part(OTHER, source=TABLE, part=1, limits=LIMITS, largest=500),
+        prepare.create_part(TABLE, source=TABLE, part=0, limits=LIMITS, largest=500),
+    ],
+)
+def test_every_table_is_made_by_one_statement_that_lets_it_expire(judge: Judge, statement: str) -> None:
+    """Analysed with full type checking."""
+    resolved = judge.analyse(statement)
+    assert type(resolved).__name__ == "ResolvedCreateTableAsSelectStmt"
+    assert [option.name for option in resolved.option_list] == ["expiration_timestamp"]
+
+
+@pytest.mark.parametrize(
+    ("query", "columns"),
+    [
+        (prepare.source_query(SOURCE, key_column="key"), ["key", "text", "file"]),
+        (
+            prepare.totals(TABLE, max_line_bytes=100),
+            ["row_count", "null_keys", "empty_keys", "long_key", "control_key", "large_key", "total_size", "largest"],
+        ),
+        (prepare.duplicate_key(TABLE), ["key", "row_count"]),
+        (prepare.bad_media(TABLE), ["key", "rule_id"]),
+        (prepare.last_part(TABLE, limits=LIMITS, largest=500), ["last_part"]),
+        (prepare.checksum(TABLE), ["row_count", "total_size", "checksum"]),
+    ],
+)  # fmt: skip
+def test_every_query_is_good_googlesql(judge: Judge, query: str, columns: list[str]) -> None:
+    """And answers the columns that are read from it."""
+    assert [column.name for column in judge.analyse(query).output_column_list] == columns
+
+
+CEST = dt.timezone(dt.timedelta(hours=2))
+STRUCT = (
+    "STRUCT(1 AS a, 'é\\u2028\"' AS b, 2.0 AS c, NUMERIC '1.5' AS d, DATE '2014-01-02' AS e, b'abc' AS f, "
+    "TIMESTAMP '2014-01-01 12:00:00.1+00' AS g, 9007199254740993 AS h, CAST('inf' AS FLOAT64) AS i)"
+)
+TYPED = [
+    ("STRING", "'it''s'".replace("''", "\\'"), "it's"),
+    ("BOOL", "TRUE", True),
+    ("INT64", "-9223372036854775808", -(2**63)),
+    ("FLOAT64", "1.0", 1.0),
+    ("FLOAT64", "CAST('-0' AS FLOAT64)", -0.0),
+    ("FLOAT64", "1/3", 1 / 3),
+    ("FLOAT64", "1e15", 1e15),
+    ("FLOAT64", "1.5e-7", 1.5e-7),
+    ("FLOAT64", "5e-324", 5e-324),
+    ("FLOAT64", "123456789012345678.0", 123456789012345678.0),
+    ("FLOAT64", "CAST('inf' AS FLOAT64)", float("inf")),
+    ("FLOAT64", "CAST('nan' AS FLOAT64)", float("nan")),
+    ("NUMERIC", "NUMERIC '1.50'", Decimal("1.500000000")),
+    ("NUMERIC", "NUMERIC '-0.000000001'", Decimal("-1E-9")),
+    ("BIGNUMERIC", "BIGNUMERIC '100'", Decimal("1E+2")),
+    ("DATE", "DATE '0001-02-03'", dt.date(1, 2, 3)),
+    ("DATETIME", "DATETIME '2014-01-02 03:04:05.1'", dt.datetime(2014, 1, 2, 3, 4, 5, 100_000)),  # noqa: DTZ001
+    ("TIME", "TIME '01:02:03.000004'", dt.time(1, 2, 3, 4)),
+    ("TIMESTAMP", "TIMESTAMP '2014-01-01 12:00:00+02'", dt.datetime(2014, 1, 1, 12, tzinfo=CEST)),
+    (
+        "TIMESTAMP",
+        "TIMESTAMP '2014-01-01 12:00:00.12+00'",
+        dt.datetime(2014, 1, 1, 12, 0, 0, 120_000, tzinfo=dt.UTC),
+    ),
+    ("BYTES", "b'abc'", b"abc"),
+    ("JSON", "JSON '\"text\"'", "text"),
+    ("JSON", "JSON 'true'", True),
+    ("JSON", "JSON '7'", 7),
+    ("JSON", 'JSON \'{"b": [1, "x"], "a": null}\'', {"a": None, "b": [1, "x"]}),
+    ("JSON", "JSON 'null'", None),
+    (
+        "STRUCT",
+        STRUCT,
+        {
+            "a": 1,
+            "b": 'é\u2028"',
+            "c": 2.0,
+            "d": Decimal("1.5"),
+            "e": dt.date(2014, 1, 2),
+            "f": b"abc",
+            "g": dt.datetime(2014, 1, 1, 12, 0, 0, 100_000, tzinfo=dt.UTC),
+            "h": 9007199254740993,
+            "i": float("inf"),
+        },
+    ),
+    ("INT64[]", "[1, 2]", [1, 2]),
+    ("STRING[]", "CAST([] AS ARRAY<STRING>)", []),
+    ("STRING[]", "CAST(NULL AS ARRAY<STRING>)", []),
+    ("STRUCT[]", "[STRUCT(1 AS a)]", [{"a": 1}]),
+]
+
+
+def column_of(name: str, kind: str) -> Column:
+    return Column(name, kind.removesuffix("[]"), "REPEATED" if kind.endswith("[]") else "NULLABLE")
+
+
+def test_a_value_of_any_type_reads_the_same_in_bigquery_and_in_python(judge: Judge) -> None:
+    """Type by type, in one prompt."""
+    names = [f"c{i}" for i in range(len(TYPED))]
+    template = GeminiTemplate(prompt="\n".join(f"{{{name}}}" for name in names), null_as="none")
+    columns = [
+        Column("key", "INT64"),
+        *(column_of(n, kind) for n, (kind, _, _) in zip(names, TYPED, strict=True)),
+    ]
+    values = {"key": "7", **{name: sql for name, (_, sql, _) in zip(names, TYPED, strict=True)}}
+    row = {"key": 7, **{name: value for name, (_, _, value) in zip(names, TYPED, strict=True)}}
+    in_bigquery, in_python = made(judge, template, columns, values), rendered(template, row)
+    assert _lines(in_bigquery) == _lines(in_python)
+    assert in_bigquery == in_python
+
+
+def _lines(request: dict[str, Any]) -> list[str]:
+    return list(request["request"]["contents"][0]["parts"][0]["text"].split("\n"))
+
+
+def test_null_is_what_the_template_says_in_bigquery_and_in_python(judge: Judge) -> None:
+    """Of every type; only an array is never NULL."""
+    kinds = sorted({kind for kind, _, _ in TYPED if not kind.endswith("[]")})
+    types = {"STRUCT": "STRUCT<a INT64>"}
+    template = GeminiTemplate(prompt="|".join(f"{{{kind}}}" for kind in kinds), null_as="'none'")
+    columns = [Column("key", "STRING"), *(Column(kind, kind) for kind in kinds)]
+    values = {"key": "'a'", **{kind: f"CAST(NULL AS {types.get(kind, kind)})" for kind in kinds}}
+    assert made(judge, template, columns, values) == rendered(template, {"key": "a", **dict.fromkeys(kinds)})
+
+
+WORDS = st.text(
+    st.one_of(st.sampled_from("{}'\"`\\\n\r\t\u2028\u2029😀é\x00\x7f%$;-"), st.characters(codec="utf-8")),
+    max_size=20,
+)
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}"), min_size=1, max_size=9
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(WORDS, NAMES.filter(lambda name: name.casefold() != "key"), WORDS, WORDS)
+def test_hostile_prompts_names_and_values_stay_what_they_are(
+    judge: Judge, words: str, name: str, value: str, key: str
+) -> None:
+    """A prompt stays one literal and a name one identifier; both renderers give the same request."""
+    literal = words.replace("{", "{{").replace("}", "}}")
+    template = GeminiTemplate(
+        prompt=f"x{literal}{{{name}}}{{{name}}}",
+        system_instruction=f"y{literal}",
+        response_schema={"type": "object", "properties": {"a": {"type": "string", "description": words}}},
+        null_as=words,
+    )
+    columns = [Column("key", "STRING"), Column(name, "STRING")]
+    values = {"key": string_literal(f"a{key}"), name: string_literal(value)}
+    expected = rendered(template, {"key": "a", name: value})
+    assert made(judge, template, columns, values) == {**expected, "key": f"k_a{key}"}
+
+
+@pytest.mark.parametrize("said", [None, "image/x"])
+@pytest.mark.parametrize(
+    "uri",
+    ["gs://b/a.PNG", "gs://b/é \"'x.mp4", "https://h/x.pdf?y=1.png", "gs://b/x.jpg#a", "", None],
+)
+def test_a_file_is_the_same_part_in_bigquery_and_in_python(
+    judge: Judge, uri: str | None, said: str | None
+) -> None:
+    """NULL and empty are left out; the type comes from the extension unless it is said."""
+    template = GeminiTemplate(prompt="x", media=[Media(column="m", mime_type=said), Media(column="n")])
+    columns = [Column("key", "STRING"), Column("m", "STRING"), Column("n", "STRING")]
+    literal = "CAST(NULL AS STRING)" if uri is None else string_literal(uri)
+    values = {"key": "'a'", "m": literal, "n": "'gs://b/z.gif'"}
+    assert made(judge, template, columns, values) == rendered(
+        template, {"key": "a", "m": uri, "n": "gs://b/z.gif"}
+    )
+
+
+def test_a_column_that_has_no_text_is_refused_before_the_statement_runs() -> None:
+    """And so is a media column that holds no text."""
+    for kind in ("GEOGRAPHY", "RANGE"):
+        columns = [Column("key", "STRING"), Column("text", kind)]
+        template = GeminiTemplate(prompt="{text}")
+        with pytest.raises(TemplateError, match=f"Column text is of type {kind}"):
+            prepare.create_requests(
+                "SELECT 1", table=TABLE, template=template, key_column="key", columns=columns
+            )
+    for kind, mode in (("INT64", "NULLABLE"), ("STRING", "REPEATED")):
+        columns = [Column("key", "STRING"), Column("m", kind, mode)]
+        template = GeminiTemplate(prompt="x", media=[Media(column="m")])
+        with pytest.raises(TemplateError, match="Media column m"):
+            prepare.create_requests(
+                "SELECT 1", table=TABLE, template=template, key_column="key", columns=columns
+            )
+
+
+def held(sql: str, requests: Sequence[tuple[str | None, str]]) -> str:
+    """Put requests in the place of the table: a key and a text, or a key and a file's URI."""
+    rows = []
+    for key, text in requests:
+        parts: list[dict[str, Any]] = [{"text": text}]
+        if text.startswith("file:"):
+            uri, _, mime_type = text.removeprefix("file:").partition("|")
+            parts.append({"fileData": {"fileUri": uri, "mimeType": mime_type}})
+        request = json.dumps({"contents": [{"role": "user", "parts": parts}]})
+        literal = "CAST(NULL AS STRING)" if key is None else string_literal(key)
+        rows.append(f"STRUCT({literal} AS key, PARSE_JSON({string_literal(request)}) AS request)")
+    return sql.replace(TABLE.sql, f"(SELECT * FROM UNNEST([{', '.join(rows)}]))")
+
+
+def test_the_totals_count_and_name_a_key_for_each_rule(judge: Judge) -> None:
+    """Sizes are those of the line that a file would hold."""
+    requests = [
+        ("k_b", "x"),
+        ("k_a\n", "y"),
+        ("k_", "z"),
+        (None, "z"),
+        ("k_" + "é" * 513, "z"),
+        ("k_big", "x" * 500),
+    ]
+    [found] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=400), requests))
+    assert {name: found[name] for name in ("row_count", "null_keys", "empty_keys")} == {
+        "row_count": 6,
+        "null_keys": 1,
+        "empty_keys": 1,
+    }
+    assert (found["long_key"], found["control_key"]) == ("k_" + "é" * 513, "k_a\n")
+    assert found["large_key"] == "k_big"
+    [good] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=4000), [("k_" + "é" * 512, "x")]))
+    assert (good["long_key"], good["control_key"], good["large_key"]) == (None, None, None)
+    line = {"key": "k_a", "request": {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}}
+    [good] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=400), [("k_a", "x")]))
+    size = len(json.dumps(line, separators=(",", ":"))) + 1
+    assert (good["total_size"], good["largest"]) == (size, size)
+
+
+def test_a_key_used_twice_is_named_with_its_rows(judge: Judge) -> None:
+    """The first by name."""
+    twice = [
+        ("k_b", "x"),
+        ("k_a", "x"),
+        ("k_b", "y"),
+        ("k_c", "x"),
+        ("k_c", "x"),
+        ("k_c", "x"),
+        (None, "x"),
+        (None, "x"),
+    ]
+    assert judge.rows(held(prepare.duplicate_key(TABLE), twice)) == [{"key": "k_b", "row_count": 2}]
+    assert judge.rows(held(prepare.duplicate_key(TABLE), twice[:2])) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "rule"),
+    [
+        ("gs://b/a.png|image/png", None),
+        ("https://h/a b|image/png", "GB109"),
+        ("http://h/a.png|image/png", "GB109"),
+        ("gs://b/a|", "GB110"),
+        ("gs://b/a\nb.png|image/png", "GB109"),
+    ],
+)
+def test_a_bad_media_uri_is_named_by_its_rule(judge: Judge, file: str, rule: str | None) -> None:
+    """With the key of its row."""
+    found = judge.rows(held(prepare.bad_media(TABLE), [("k_a", "no file"), ("k_b", f"file:{file}")]))
+    assert found == ([] if rule is None else [{"key": "k_b", "rule_id": rule}])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=12), st.integers(1, 5), st.integers(420, 1200))
+def test_parts_hold_every_request_once_and_every_limit(
+    judge: Judge, lengths: list[int], rows: int, size: int
+) -> None:
+    """In order of keys; the count of parts is what the last one says."""
+    requests = [(f"k_{i:03d}", "x" * length) for i, length in enumerate(lengths)]
+    [one] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=10**6), [("k_000", "")]))
+    sizes = {key: one["largest"] + len(text) for key, text in requests}
+    limits = Limits(rows=rows, size=size)
+    largest = max(sizes.values())
+    [last] = judge.rows(held(prepare.last_part(TABLE, limits=limits, largest=largest), requests))
+    keys = []
+    for part in range(last["last_part"] + 1):
+        statement = prepare.create_part(OTHER, source=TABLE, part=part, limits=limits, largest=largest)
+        found = sorted(row["key"] for row in judge.rows(held(select_of(statement), requests)))
+        assert len(found) <= rows
+        assert sum(sizes[key] for key in found) <= size
+        keys += found
+    assert keys == [key for key, _ in requests]
+
+
+def test_a_checksum_is_of_the_requests_and_not_of_their_order(judge: Judge) -> None:
+    """Another text, another key: another checksum."""
+    requests = [("k_a", "x"), ("k_b", "y"), ("k_c", "z")]
+
+    def checksum(rows: Sequence[tuple[str | None, str]]) -> str:
+        [found] = judge.rows(held(prepare.checksum(TABLE), rows))
+        assert found["row_count"] == len(rows)
+        return str(found["checksum"])
+
+    assert checksum(requests) == checksum(requests[::-1])
+    others = [[("k_a", "y"), *requests[1:]], [("k_d", "x"), *requests[1:]], requests[:2]]
+    assert len({checksum(requests), *map(checksum, others)}) == 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats())
+def test_any_float_reads_as_googlesql_prints_it(judge: Judge, value: float) -> None:
+    """Digit for digit."""
+    [row] = judge.rows(f"SELECT CAST(CAST({string_literal(repr(value))} AS FLOAT64) AS STRING) AS x")
+    assert text_of(value) == row["x"]
