@@ -55,8 +55,8 @@ def job_labels(
 ) -> dict[str, str]:
     """Return all labels of one job."""
     ours = {
-        BATCH: batch_id,
-        PART: str(part),
+        BATCH: _batch_value(batch_id),
+        PART: _part_value(part),
         EPOCH: str(epoch),
         NONCE: nonce,
         FINGERPRINT: fingerprint,
@@ -66,17 +66,26 @@ def job_labels(
 
 def batch_filter(batch_id: str) -> str:
     """Return the list filter that finds every job of a batch."""
-    return f"labels.{BATCH}={batch_id}"
+    return f"labels.{BATCH}={_batch_value(batch_id)}"
 
 
 def part_filter(batch_id: str, part: int) -> str:
     """Return the list filter that finds every job of a part, of whatever epoch and fingerprint."""
-    return f"{batch_filter(batch_id)} AND labels.{PART}={part}"
+    return f"{batch_filter(batch_id)} AND labels.{PART}={_part_value(part)}"
 
 
 def belongs(job: Job, *, batch_id: str, part: int) -> bool:
     """Whether *job* is a job of that part, by its own labels and not by the filter that found it."""
-    return job.labels.get(BATCH) == batch_id and job.labels.get(PART) == str(part)
+    return job.labels.get(BATCH) == _batch_value(batch_id) and job.labels.get(PART) == _part_value(part)
+
+
+# Values that a filter names begin with a letter: nothing can take 12e4… for a number there.
+def _batch_value(batch_id: str) -> str:
+    return f"b{batch_id}"
+
+
+def _part_value(part: int) -> str:
+    return f"p{part}"
 
 
 def epoch_of(job: Job) -> int:

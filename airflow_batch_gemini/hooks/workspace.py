@@ -160,7 +160,9 @@ class WorkspaceHook(GoogleBaseHook):
             raise ServiceError(f"{uri} does not exist.", http_status=404)
         with translated(f"reading {uri}"):
             blob = self._blob(uri, generation=info.generation)
-            with blob.open("rb", chunk_size=chunk_bytes, timeout=REQUEST_SECONDS) as stream:
+            with blob.open(
+                "rb", chunk_size=chunk_bytes, timeout=REQUEST_SECONDS, single_shot_download=True
+            ) as stream:
                 yield stream
 
     def copy(self, source: GcsUri, target: GcsUri) -> ObjectInfo:
@@ -194,7 +196,8 @@ class WorkspaceHook(GoogleBaseHook):
         """Return the objects that *pattern* means, by name: ``*`` and ``?`` within a segment, ``**`` across them."""
         wanted = glob_pattern(pattern.name)
         found = self._listed(pattern.bucket, fixed_prefix(pattern.name))
-        start = len(f"gs://{pattern.bucket}/")  # a name that GcsUri refuses may lie beside those that are meant
+        # A name that GcsUri refuses may lie beside those that are meant.
+        start = len(f"gs://{pattern.bucket}/")
         return [info for info in found if wanted.fullmatch(info.uri[start:])]
 
     def bucket_location(self, bucket: str) -> str:

@@ -75,7 +75,7 @@ class Prepared:
         return self.vertex.list(
             project_id="demo",
             location="us-central1",
-            filter=f"labels.gemini_batch={self.manifest.batch_id}",
+            filter=f"labels.gemini_batch=b{self.manifest.batch_id}",
         )
 
     def changed(self) -> Prepared:

@@ -152,7 +152,9 @@ def test_a_ledger_that_cannot_be_read_does_not_stop_the_others(batch: Prepared, 
     cloud.knobs(pace="looks:1000")
     live = submit(batch, 1)
     batch.storage.write(batch.folder.ledger(0), b"{broken")
-    with pytest.raises(ServiceError, match=r"1 jobs could not be cancelled and may run on, 1 could.*cannot be read"):
+    with pytest.raises(
+        ServiceError, match=r"1 jobs could not be cancelled and may run on, 1 could.*cannot be read"
+    ):
         cancel(batch=batch.ref.to_dict())
     assert batch.vertex.get(live).state in {"JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED"}
     assert batch.ledger(1).state == "CANCELLED"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk._shared.module_loading import import_string
+from airflow.sdk.exceptions import AirflowNotFoundException
 from job_side import Prepared, prepare
 
 from airflow_batch_gemini.batch.job import Counts, Job
@@ -62,10 +63,14 @@ class Script:
 def play(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a trigger against a script; return the events."""
 
-    def play(trigger: GeminiBatchJobTrigger, script: Script) -> list[dict[str, Any]]:
+    def play(trigger: GeminiBatchJobTrigger, script: Script, *, unread: int = 0) -> list[dict[str, Any]]:
+        missing = [AirflowNotFoundException("The conn_id isn't defined")] * unread
+
         @asynccontextmanager
         async def shared(**connection: Any) -> AsyncIterator[Script]:
             assert connection == {"gcp_conn_id": "google_cloud_default", "impersonation_chain": None}
+            if missing:
+                raise missing.pop()
             yield script
 
         monkeypatch.setattr(GeminiBatchHook, "shared", shared)
@@ -118,24 +123,12 @@ def test_misses_only_slow_it_down(play: Any, caplog: pytest.LogCaptureFixture) -
     assert script.looks == 12
 
 
-def test_a_connection_that_cannot_be_read_for_a_while_is_a_miss(
-    play: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So a secrets backend that is down looks, after a triggerer restarts in the night."""
-    script, borrowed = Script(seen("RUNNING"), seen("SUCCEEDED")), []
-
-    @asynccontextmanager
-    async def shared(**_: Any) -> AsyncIterator[Script]:
-        borrowed.append(script)
-        if len(borrowed) < 3:
-            raise AirflowNotFoundException("The conn_id `google_cloud_default` isn't defined")
-        yield script
-
-    trigger = Clock()
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "GeminiBatchHook", None, raising=False)
-        [event] = play(trigger, script, shared)
-    assert (event["status"], script.looks, len(borrowed)) == ("success", 2, 3)
+def test_a_connection_that_cannot_be_read_for_a_while_is_a_miss(play: Any) -> None:
+    """So a secrets backend looks that is down when a triggerer restarts in the night."""
+    trigger, script = Clock(), Script(seen("RUNNING"), seen("SUCCEEDED"))
+    [event] = play(trigger, script, unread=2)
+    assert (event["status"], script.looks, len(trigger.pauses)) == ("success", 2, 4)
+    assert trigger.pauses[1] > 100
 
 
 def test_a_lost_job_ends_the_wait_at_once(play: Any) -> None:

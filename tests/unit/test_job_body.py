@@ -86,8 +86,8 @@ def test_labels_carry_identity_epoch_nonce_and_fingerprint_beside_the_users() ->
     labels = job_labels(**OURS, user={"team": "search"})  # type: ignore[arg-type]  # one dict for all tests
     assert labels == {
         "team": "search",
-        "gemini_batch": "b" * 32,
-        "gemini_part": "3",
+        "gemini_batch": "b" * 33,
+        "gemini_part": "p3",
         "gemini_epoch": "2",
         "gemini_nonce": "n" * 32,
         "gemini_fingerprint": "f" * 32,
@@ -128,7 +128,7 @@ def test_an_empty_label_value_is_legal() -> None:
 
 def test_a_part_is_found_by_label_and_known_by_its_own_labels() -> None:
     """The filter is Google's to obey; the labels decide."""
-    assert part_filter("abc", 3) == f"{batch_filter('abc')} AND labels.gemini_part=3"
+    assert part_filter("abc", 3) == f"{batch_filter('abc')} AND labels.gemini_part=p3"
     labels = job_labels(**OURS)  # type: ignore[arg-type]  # one dict for all tests
     job = Job(name="j", state="JOB_STATE_PENDING", labels=labels)
     assert belongs(job, batch_id="b" * 32, part=3)

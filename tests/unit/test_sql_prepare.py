@@ -20,7 +20,7 @@ from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
-from airflow_batch_gemini.exceptions import TemplateError
+from airflow_batch_gemini.exceptions import InvalidNameError, TemplateError
 from airflow_batch_gemini.sql import prepare
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
@@ -402,3 +402,11 @@ def test_any_float_reads_as_googlesql_prints_it(judge: Judge, value: float) -> N
     """Digit for digit."""
     [row] = judge.rows(f"SELECT CAST(CAST({string_literal(repr(value))} AS FLOAT64) AS STRING) AS x")
     assert text_of(value) == row["x"]
+
+
+def test_what_cannot_be_part_of_a_statement_is_refused() -> None:
+    """Half a character, and a name that is none."""
+    with pytest.raises(InvalidNameError, match="half a character"):
+        string_literal("\ud800")
+    with pytest.raises(InvalidNameError, match="empty"):
+        identifier("")

@@ -304,8 +304,8 @@ def test_the_first_attempt_copies_the_input_writes_its_intent_posts_once_and_say
     assert inputs(world) == [said.input_uri] == [made.input_uri]
     assert said.destination_uri == "gs://bucket/work/predictions/part-00000"
     assert made.labels == {
-        "gemini_batch": manifest().batch_id,
-        "gemini_part": "0",
+        "gemini_batch": f"b{manifest().batch_id}",
+        "gemini_part": "p0",
         "gemini_epoch": "1",
         "gemini_nonce": said.nonce,
         "gemini_fingerprint": manifest().fingerprint(0),

@@ -101,13 +101,15 @@ def test_what_has_no_text_is_refused_by_its_type(value: Any) -> None:
         text_of(value)
 
 
+WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=8,
 )
 
 
-@given(st.lists(JSON) | st.dictionaries(st.text(st.characters(codec="utf-8")), JSON))
+@given(st.lists(JSON, max_size=4) | st.dictionaries(WORDS, JSON, max_size=4))
 def test_arrays_and_structs_are_valid_compact_json(value: Any) -> None:
     """It says what went in."""
     assert json.loads(text_of(value)) == value

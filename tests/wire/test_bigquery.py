@@ -173,10 +173,25 @@ def test_every_type_comes_back_as_the_client_knows_it(run: Any) -> None:
     )
     assert str(row[4]) == "nan"
     assert row[:4] + row[5:] == (
-        "ä", b"\x00\xff", 9007199254740993, 1.5, Decimal("1.25"), True, dt.date(2026, 1, 2), dt.time(1, 2, 3, 500000),
-        dt.datetime(2026, 1, 2, 3, 4, 5), dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), {"a": [1.0, None]}, [1, 2],
-        [{"k": "x", "d": [dt.date(2026, 1, 1)]}], {"n": None, "i": 1}, None, [], None, None,
-    )  # fmt: skip
+        "ä",
+        b"\x00\xff",
+        9007199254740993,
+        1.5,
+        Decimal("1.25"),
+        True,
+        dt.date(2026, 1, 2),
+        dt.time(1, 2, 3, 500000),
+        dt.datetime(2026, 1, 2, 3, 4, 5),
+        dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        {"a": [1.0, None]},
+        [1, 2],
+        [{"k": "x", "d": [dt.date(2026, 1, 1)]}],
+        {"n": None, "i": 1},
+        None,
+        [],
+        None,
+        None,
+    )
 
 
 def test_rows_come_in_pages_in_the_order_in_which_they_were_written(
@@ -221,7 +236,10 @@ def test_streamed_rows_are_all_kept_or_the_bad_ones_are_named(client: bigquery.C
     )
     rows = [{"a": 1, "j": '{"b": 1}'}, {"a": "x"}]
     errors = client.insert_rows_json(table, rows)
-    assert [(error["index"], error["errors"][0]["reason"]) for error in errors] == [(1, "invalid"), (0, "stopped")]
+    assert [(error["index"], error["errors"][0]["reason"]) for error in errors] == [
+        (1, "invalid"),
+        (0, "stopped"),
+    ]
     assert list(client.list_rows(table)) == []
     assert len(client.insert_rows_json(table, rows, skip_invalid_rows=True)) == 1
     assert [tuple(row) for row in client.list_rows(table)] == [(1, {"b": 1})]
@@ -236,7 +254,9 @@ def test_a_job_id_is_taken_once_whoever_races_for_it(client: bigquery.Client, ru
 
     def submit(_: int) -> str:
         try:
-            client.query(f"INSERT {dataset}.t VALUES (1)", job_id=f"{dataset}-race", retry=None, job_retry=None)
+            client.query(
+                f"INSERT {dataset}.t VALUES (1)", job_id=f"{dataset}-race", retry=None, job_retry=None
+            )
         except exceptions.Conflict as error:
             return str(error.errors[0]["reason"])
         return "taken"
@@ -250,7 +270,7 @@ def test_a_job_id_is_taken_once_whoever_races_for_it(client: bigquery.Client, ru
 
 def test_the_id_of_a_failed_job_is_taken_too(client: bigquery.Client, dataset: str) -> None:
     """409 ALREADY_EXISTS; the job itself tells why it failed."""
-    job = client.query("SELECT nope", job_id=f"{dataset}-failed")
+    job = client.query("SELECT nope", job_id=f"{dataset}-failed", job_retry=None)
     with pytest.raises(exceptions.BadRequest, match=r"Unrecognized name: nope at \[1:8\]"):
         job.result()
     with pytest.raises(exceptions.Conflict, match=f"Already Exists: Job demo:us-central1.{dataset}-failed"):
@@ -285,11 +305,15 @@ def test_jobs_are_listed_newest_first_by_state_and_by_parent(client: bigquery.Cl
     assert list(client.list_jobs(state_filter="running")) == []
 
 
-def test_a_job_of_another_location_does_not_see_the_dataset(client: bigquery.Client, run: Any, dataset: str) -> None:
+def test_a_job_of_another_location_does_not_see_the_dataset(
+    client: bigquery.Client, run: Any, dataset: str
+) -> None:
     """The location of a job is the location of its data, or the data is not found."""
     run("CREATE TABLE t AS SELECT 1 AS a")
     job = client.query(f"SELECT * FROM {dataset}.t", location="EU")
-    with pytest.raises(exceptions.NotFound, match=f"Not found: Dataset demo:{dataset} was not found in location EU"):
+    with pytest.raises(
+        exceptions.NotFound, match=f"Not found: Dataset demo:{dataset} was not found in location EU"
+    ):
         job.result()
     assert client.query(f"SELECT * FROM {dataset}.t").location == "us-central1"
 
@@ -306,7 +330,9 @@ def test_a_running_query_can_be_cancelled(client: bigquery.Client) -> None:
     assert job.error_result["reason"] == "stopped"
 
 
-def test_a_dry_run_tells_schema_and_kind_and_runs_nothing(client: bigquery.Client, run: Any, dataset: str) -> None:
+def test_a_dry_run_tells_schema_and_kind_and_runs_nothing(
+    client: bigquery.Client, run: Any, dataset: str
+) -> None:
     """No job is kept, no row is written."""
     run("CREATE TABLE t (a INT64)")
     config = bigquery.QueryJobConfig(dry_run=True)
@@ -327,10 +353,14 @@ def test_parameters_named_and_positional_are_values_and_never_text(client: bigqu
             bigquery.ScalarQueryParameter("n", "INT64", None),
             bigquery.ScalarQueryParameter("t", "TIMESTAMP", dt.datetime(2026, 1, 1, tzinfo=UTC)),
             bigquery.ArrayQueryParameter("l", "INT64", [1, 2]),
-            bigquery.StructQueryParameter("r", bigquery.ScalarQueryParameter("x", "DATE", dt.date(2026, 1, 2))),
+            bigquery.StructQueryParameter(
+                "r", bigquery.ScalarQueryParameter("x", "DATE", dt.date(2026, 1, 2))
+            ),
         ]
     )
-    rows = client.query_and_wait("SELECT @s, @n, @t, ARRAY_LENGTH(@l), @r.x, 2 IN UNNEST(@l)", job_config=named)
+    rows = client.query_and_wait(
+        "SELECT @s, @n, @t, ARRAY_LENGTH(@l), @r.x, 2 IN UNNEST(@l)", job_config=named
+    )
     assert [tuple(row) for row in rows] == [
         ("it's; -- @n", None, dt.datetime(2026, 1, 1, tzinfo=UTC), 2, dt.date(2026, 1, 2), True)
     ]
@@ -344,7 +374,9 @@ def test_parameters_named_and_positional_are_values_and_never_text(client: bigqu
     assert [tuple(row) for row in found] == [(1, "?")]
 
 
-def test_a_query_sent_again_with_its_request_id_runs_once(server: BigQueryServer, run: Any, dataset: str) -> None:
+def test_a_query_sent_again_with_its_request_id_runs_once(
+    server: BigQueryServer, run: Any, dataset: str
+) -> None:
     """jobs.query is idempotent by requestId."""
     run("CREATE TABLE t (a INT64)")
     body = {"query": f"INSERT {dataset}.t VALUES (1)", "useLegacySql": False, "requestId": f"r-{dataset}"}
@@ -370,7 +402,9 @@ def test_errors_have_the_shape_that_clients_read(server: BigQueryServer) -> None
             }
         },
     )
-    legacy = requests.post(f"{server.url}/bigquery/v2/projects/demo/queries", json={"query": "SELECT 1"}, timeout=30)
+    legacy = requests.post(
+        f"{server.url}/bigquery/v2/projects/demo/queries", json={"query": "SELECT 1"}, timeout=30
+    )
     assert legacy.status_code == 400
     assert "does not support legacy SQL" in legacy.json()["error"]["message"]
 
@@ -378,7 +412,9 @@ def test_errors_have_the_shape_that_clients_read(server: BigQueryServer) -> None
 # Loads
 
 
-def test_predictions_are_loaded_as_they_are(server: BigQueryServer, client: bigquery.Client, dataset: str) -> None:
+def test_predictions_are_loaded_as_they_are(
+    server: BigQueryServer, client: bigquery.Client, dataset: str
+) -> None:
     """The landing of our own package: JSON columns take any value, unknown fields are ignored, twice is once."""
     server.put(
         f"{dataset}/a.jsonl",
@@ -390,10 +426,15 @@ def test_predictions_are_loaded_as_they_are(server: BigQueryServer, client: bigq
     server.put(f"{dataset}/b.jsonl", lines({"key": "3", "response": [1]}, {"key": "4", "response": None}))
     config = load_config(schema=RAW, ignore_unknown_values=True, write_disposition="WRITE_TRUNCATE")
     for _ in range(2):
-        job = client.load_table_from_uri(f"gs://lake/{dataset}/*.jsonl", f"demo.{dataset}.raw", job_config=config)
+        job = client.load_table_from_uri(
+            f"gs://lake/{dataset}/*.jsonl", f"demo.{dataset}.raw", job_config=config
+        )
         job.result()
     assert (job.output_rows, job.input_files, job.input_file_bytes > 0) == (4, 2, True)
-    found = {row["key"]: (row["status"], row["request"], row["response"]) for row in client.list_rows(f"demo.{dataset}.raw")}
+    found = {
+        row["key"]: (row["status"], row["request"], row["response"])
+        for row in client.list_rows(f"demo.{dataset}.raw")
+    }
     assert found == {
         "1": ("", None, {"a": [1, None, "x"], "b": 1.0}),
         "2": ("Bad Request: {}", "text", {}),
@@ -408,7 +449,9 @@ def test_a_line_separator_inside_a_string_is_no_end_of_line(
     """U+2028, U+0085 and escaped line feeds stay inside; a long line is one line."""
     text = "a\u2028b\u0085c\nd" + "x" * 3_000_000
     uri = server.put(f"{dataset}/x.jsonl", json.dumps({"s": text}, ensure_ascii=False).encode())
-    client.load_table_from_uri(uri, f"demo.{dataset}.t", job_config=load_config(schema=[Field("s", "STRING")])).result()
+    client.load_table_from_uri(
+        uri, f"demo.{dataset}.t", job_config=load_config(schema=[Field("s", "STRING")])
+    ).result()
     assert [row["s"] for row in client.list_rows(f"demo.{dataset}.t")] == [text]
 
 
@@ -449,7 +492,9 @@ def test_some_bad_lines_may_be_allowed(server: BigQueryServer, client: bigquery.
     assert job._properties["statistics"]["load"]["badRecords"] == "1"
 
 
-def test_a_load_of_nothing_is_not_found(server: BigQueryServer, client: bigquery.Client, dataset: str) -> None:
+def test_a_load_of_nothing_is_not_found(
+    server: BigQueryServer, client: bigquery.Client, dataset: str
+) -> None:
     """No object matches, no bucket is there, or it lies in another region."""
     server.put("there.jsonl", b"{}\n")
     server.storage.create_bucket("far-away", location="EU", exist_ok=True)
@@ -462,7 +507,9 @@ def test_a_load_of_nothing_is_not_found(server: BigQueryServer, client: bigquery
         client.load_table_from_uri("gs://far-away/x", target, job_config=config).result()
 
 
-def test_dispositions_decide_what_becomes_of_the_rows_that_are_there(client: bigquery.Client, dataset: str) -> None:
+def test_dispositions_decide_what_becomes_of_the_rows_that_are_there(
+    client: bigquery.Client, dataset: str
+) -> None:
     """EMPTY refuses, APPEND adds (columns too, if allowed), TRUNCATE replaces, CREATE_NEVER wants a table."""
     target = f"demo.{dataset}.t"
 
@@ -486,13 +533,26 @@ def test_dispositions_decide_what_becomes_of_the_rows_that_are_there(client: big
 
 def test_a_schema_is_guessed_from_json(client: bigquery.Client, dataset: str) -> None:
     """Nested and repeated fields, dates and numbers."""
-    row = {"i": 1, "f": 1.5, "s": "x", "t": "2026-01-01T00:00:00Z", "d": "2026-01-01", "r": {"b": [True]}, "n": None}
+    row = {
+        "i": 1,
+        "f": 1.5,
+        "s": "x",
+        "t": "2026-01-01T00:00:00Z",
+        "d": "2026-01-01",
+        "r": {"b": [True]},
+        "n": None,
+    }
     client.load_table_from_json([row, {"i": 2.5}], f"demo.{dataset}.t").result()
     schema = {f.name: (f.field_type, f.mode) for f in client.get_table(f"demo.{dataset}.t").schema}
     assert schema == {
-        "i": ("FLOAT", "NULLABLE"), "f": ("FLOAT", "NULLABLE"), "s": ("STRING", "NULLABLE"), "t": ("TIMESTAMP", "NULLABLE"),
-        "d": ("DATE", "NULLABLE"), "r": ("RECORD", "NULLABLE"), "n": ("STRING", "NULLABLE"),
-    }  # fmt: skip
+        "i": ("FLOAT", "NULLABLE"),
+        "f": ("FLOAT", "NULLABLE"),
+        "s": ("STRING", "NULLABLE"),
+        "t": ("TIMESTAMP", "NULLABLE"),
+        "d": ("DATE", "NULLABLE"),
+        "r": ("RECORD", "NULLABLE"),
+        "n": ("STRING", "NULLABLE"),
+    }
 
 
 def test_csv_is_read_with_heads_quotes_markers_and_line_ends(client: bigquery.Client, dataset: str) -> None:
@@ -507,8 +567,11 @@ def test_csv_is_read_with_heads_quotes_markers_and_line_ends(client: bigquery.Cl
     )
     client.load_table_from_file(io.BytesIO(text), f"demo.{dataset}.t", job_config=config).result()
     assert [tuple(row) for row in client.list_rows(f"demo.{dataset}.t")] == [
-        (1, 'a "q" \n;b', dt.date(2026, 1, 1)), (2, "", None), (3, "NULL", dt.date(2026, 1, 3)), (4, None, None),
-    ]  # fmt: skip
+        (1, 'a "q" \n;b', dt.date(2026, 1, 1)),
+        (2, "", None),
+        (3, "NULL", dt.date(2026, 1, 3)),
+        (4, None, None),
+    ]
     config.null_marker, config.write_disposition = "NULL", "WRITE_TRUNCATE"
     with pytest.raises(exceptions.BadRequest, match="Could not parse '' as DATE for field when"):
         client.load_table_from_file(io.BytesIO(text), f"demo.{dataset}.t", job_config=config).result()
@@ -519,7 +582,9 @@ def test_csv_with_too_many_values_is_refused_and_its_schema_can_be_guessed(
 ) -> None:
     """Names from the head, types from the body."""
     guess = bigquery.LoadJobConfig(source_format="CSV", autodetect=True)
-    client.load_table_from_file(io.BytesIO(b"n,word\n1,x\n2,y\n"), f"demo.{dataset}.t", job_config=guess).result()
+    client.load_table_from_file(
+        io.BytesIO(b"n,word\n1,x\n2,y\n"), f"demo.{dataset}.t", job_config=guess
+    ).result()
     table = client.get_table(f"demo.{dataset}.t")
     assert [(f.name, f.field_type) for f in table.schema] == [("n", "INTEGER"), ("word", "STRING")]
     wrong = bigquery.LoadJobConfig(source_format="CSV")
@@ -527,27 +592,32 @@ def test_csv_with_too_many_values_is_refused_and_its_schema_can_be_guessed(
         client.load_table_from_file(io.BytesIO(b"1,x,z\n"), f"demo.{dataset}.t", job_config=wrong).result()
 
 
-def test_a_data_frame_is_loaded_by_parquet_and_a_large_file_in_pieces(client: bigquery.Client, dataset: str) -> None:
-    """Resumable uploads with a chunk size, and the types of a data frame."""
+@pytest.mark.filterwarnings("ignore:Loading DataFrames:PendingDeprecationWarning")
+def test_a_data_frame_is_loaded_by_parquet_and_a_file_by_a_resumable_upload(
+    client: bigquery.Client, dataset: str
+) -> None:
+    """The types of a data frame, and the bytes of a file."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
-        {"i": [1, 2], "s": ["a", None], "t": pandas.to_datetime(["2026-01-01", "2026-01-02"], utc=True), "l": [[1], []]}
+        {
+            "i": [1, 2],
+            "s": ["a", None],
+            "t": pandas.to_datetime(["2026-01-01", "2026-01-02"], utc=True),
+            "l": [[1], []],
+        }
     )
     client.load_table_from_dataframe(frame, f"demo.{dataset}.f").result()
-    rows = [tuple(row) for row in client.list_rows(f"demo.{dataset}.f", selected_fields=[Field("i", "INT64")])]
+    rows = [
+        tuple(row) for row in client.list_rows(f"demo.{dataset}.f", selected_fields=[Field("i", "INT64")])
+    ]
     assert rows == [(1,), (2,)]
     schema = {f.name: f.field_type for f in client.get_table(f"demo.{dataset}.f").schema}
     assert (schema["i"], schema["s"], schema["t"]) == ("INTEGER", "STRING", "TIMESTAMP")
     body = b"".join(b'{"a": %d}\n' % number for number in range(60_000))
     config = load_config(schema=[Field("a", "INT64")])
-    file = io.BytesIO(body)
-    response = client._do_resumable_upload(
-        file,
-        bigquery.LoadJob(f"{dataset}-up", None, client.get_table(f"demo.{dataset}.f").reference.dataset.table("u"), client, config).to_api_repr(),
-        3,
-        30,
-    )
-    assert response.status_code == 200
+    target = bigquery.TableReference.from_string(f"demo.{dataset}.u")
+    job = bigquery.LoadJob(f"{dataset}-up", None, target, client, config).to_api_repr()
+    assert client._do_resumable_upload(io.BytesIO(body), job, 3, 30).status_code == 200
     client.get_job(f"{dataset}-up").result()
     assert client.get_table(f"demo.{dataset}.u").num_rows == 60_000
 
@@ -564,7 +634,12 @@ def test_dml_counts_what_it_changed(client: bigquery.Client, run: Any, dataset: 
         job = client.query(sql, job_config=default)
         job.result()
         stats = job.dml_stats
-        return job.num_dml_affected_rows, stats.inserted_row_count, stats.updated_row_count, stats.deleted_row_count
+        return (
+            job.num_dml_affected_rows,
+            stats.inserted_row_count,
+            stats.updated_row_count,
+            stats.deleted_row_count,
+        )
 
     assert counts("INSERT INTO t (k, v) VALUES ('a', 1), ('b', 2), ('c', DEFAULT)") == (3, 3, 0, 0)
     assert counts("INSERT t SELECT 'd', 4") == (1, 1, 0, 0)
@@ -584,7 +659,10 @@ def test_dml_counts_what_it_changed(client: bigquery.Client, run: Any, dataset: 
 @pytest.mark.parametrize(
     ("sql", "complaint"),
     [
-        ("UPDATE t SET v = s.v FROM UNNEST([STRUCT(1 AS v), (2)]) AS s WHERE true", "must match at most one source row"),
+        (
+            "UPDATE t SET v = s.v FROM (SELECT * FROM UNNEST([1, 2]) AS v) AS s WHERE true",
+            "must match at most one source row",
+        ),
         (
             "MERGE t USING (SELECT 'a' AS k UNION ALL SELECT 'a') AS s ON t.k = s.k WHEN MATCHED THEN UPDATE SET v = 2",
             "must match at most one source row",
@@ -614,7 +692,7 @@ def test_dml_counts_what_it_changed(client: bigquery.Client, run: Any, dataset: 
         ("SELECT 'abc", "Unclosed string literal"),
         ("SELECT * FROM `events_*`", "does not support the wildcard table"),
     ],
-)  # fmt: skip
+)
 def test_a_statement_is_refused_with_a_reason(run: Any, sql: str, complaint: str) -> None:
     """What BigQuery refuses is refused in its words; what is missing here says so."""
     run("CREATE TABLE t AS SELECT 'a' AS k, 1 AS v")
@@ -627,7 +705,9 @@ def test_a_script_in_a_transaction_does_all_or_nothing(run: Any) -> None:
     """An error after two changes takes both back; the reader sees neither meanwhile."""
     run("CREATE TABLE t AS SELECT 1 AS a")
     with pytest.raises(exceptions.BadRequest, match=r"Query error: enough at \[3:1\]"):
-        run("BEGIN TRANSACTION; INSERT t VALUES (2);\nDELETE FROM t WHERE a = 1;\nSELECT ERROR('enough');\nCOMMIT TRANSACTION;")
+        run(
+            "BEGIN TRANSACTION; INSERT t VALUES (2);\nDELETE FROM t WHERE a = 1;\nSELECT ERROR('enough');\nCOMMIT TRANSACTION;"
+        )
     assert run("SELECT a FROM t") == [(1,)]
     run("BEGIN; INSERT t VALUES (2); ROLLBACK; BEGIN TRANSACTION; INSERT t VALUES (3); COMMIT")
     assert run("SELECT a FROM t ORDER BY a") == [(1,), (3,)]
@@ -644,7 +724,9 @@ def test_variables_of_a_script_have_values_of_any_type(run: Any) -> None:
     ) == [(3, "x", None)]
 
 
-def test_tables_are_created_replaced_cloned_altered_and_dropped(client: bigquery.Client, run: Any, dataset: str) -> None:
+def test_tables_are_created_replaced_cloned_altered_and_dropped(
+    client: bigquery.Client, run: Any, dataset: str
+) -> None:
     """DDL, and what the catalogue says afterwards."""
     run(
         """CREATE TABLE t (ts TIMESTAMP NOT NULL OPTIONS (description = 'when'), l ARRAY<STRUCT<a INT64, j JSON>>)
@@ -653,7 +735,11 @@ def test_tables_are_created_replaced_cloned_altered_and_dropped(client: bigquery
     table = client.get_table(f"demo.{dataset}.t")
     assert (table.time_partitioning.field, table.clustering_fields) == ("ts", ["ts"])
     assert (table.description, table.labels) == ("all", {"a": "b"})
-    assert (table.schema[0].mode, table.schema[0].description, table.schema[1].mode) == ("REQUIRED", "when", "REPEATED")
+    assert (table.schema[0].mode, table.schema[0].description, table.schema[1].mode) == (
+        "REQUIRED",
+        "when",
+        "REPEATED",
+    )
     run("ALTER TABLE t ADD COLUMN IF NOT EXISTS n NUMERIC, ADD COLUMN IF NOT EXISTS l STRING")
     run("INSERT t (ts) VALUES (TIMESTAMP '2026-01-01 00:00:00+00')")
     run("CREATE TABLE c CLONE t; DROP TABLE t; DROP TABLE IF EXISTS t")
@@ -670,15 +756,18 @@ def test_tables_are_created_replaced_cloned_altered_and_dropped(client: bigquery
         ("c", "BASE TABLE"),
         ("v", "VIEW"),
     ]
-    assert run(f"SELECT column_name, data_type FROM `demo.{dataset}.INFORMATION_SCHEMA.COLUMNS` WHERE table_name = 'c'") == [
-        ("n", "INT64")
-    ]
+    assert run(
+        f"SELECT column_name, data_type FROM `demo.{dataset}.INFORMATION_SCHEMA.COLUMNS` WHERE table_name = 'c'"
+    ) == [("n", "INT64")]
 
 
 def test_a_query_may_replace_the_table_it_reads(client: bigquery.Client, run: Any, dataset: str) -> None:
     """A destination with WRITE_TRUNCATE, then an append."""
     run("CREATE TABLE t AS SELECT 1 AS a")
-    for disposition, sql in (("WRITE_TRUNCATE", "SELECT a + 1 AS a FROM t"), ("WRITE_APPEND", "SELECT a * 10 AS a FROM t")):
+    for disposition, sql in (
+        ("WRITE_TRUNCATE", "SELECT a + 1 AS a FROM t"),
+        ("WRITE_APPEND", "SELECT a * 10 AS a FROM t"),
+    ):
         run(sql, destination=f"demo.{dataset}.t", write_disposition=disposition)
     assert run("SELECT a FROM t ORDER BY a") == [(2,), (20,)]
     with pytest.raises(exceptions.Conflict):
@@ -690,8 +779,43 @@ def test_names_with_dashes_and_backticks_are_read_in_every_spelling(client: bigq
     name = f"d{uuid.uuid4().hex[:8]}"
     client.create_dataset(bigquery.Dataset(f"my-project.{name}"))
     client.query(f"CREATE TABLE `my-project.{name}.t` AS SELECT 1 AS a").result()
-    for spelling in (f"`my-project.{name}.t`", f"`my-project`.`{name}`.`t`", f"my-project.{name}.t", f"`my-project.{name}`.t"):
+    for spelling in (
+        f"`my-project.{name}.t`",
+        f"`my-project`.`{name}`.`t`",
+        f"my-project.{name}.t",
+        f"`my-project.{name}`.t",
+    ):
         assert [tuple(row) for row in client.query(f"SELECT t.a FROM {spelling}").result()] == [(1,)]
+
+
+def test_an_upload_in_pieces_is_one_file(
+    server: BigQueryServer, client: bigquery.Client, dataset: str
+) -> None:
+    """308 with the range so far after each piece, the job after the last; a wrong offset is refused."""
+    job = {
+        "jobReference": {"projectId": "demo", "jobId": f"{dataset}-pieces"},
+        "configuration": {
+            "load": {
+                "sourceFormat": "CSV",
+                "destinationTable": {"projectId": "demo", "datasetId": dataset, "tableId": "t"},
+                "schema": {"fields": [{"name": "a", "type": "INTEGER"}]},
+            }
+        },
+    }
+    start = f"{server.url}/upload/bigquery/v2/projects/demo/jobs?uploadType=resumable"
+    url = requests.post(start, json=job, timeout=30).headers["Location"]
+
+    def send(data: bytes, span: str) -> requests.Response:
+        return requests.put(url, data=data, headers={"Content-Range": f"bytes {span}"}, timeout=30)
+
+    first = send(b"1\n2", "0-2/*")
+    assert (first.status_code, first.headers["Range"]) == (308, "bytes=0-2")
+    assert send(b"", "*/*").headers["Range"] == "bytes=0-2"
+    assert send(b"x", "9-9/*").status_code == 400
+    assert send(b"3\n4\n", "3-6/7").json()["jobReference"]["jobId"] == f"{dataset}-pieces"
+    client.get_job(f"{dataset}-pieces").result()
+    assert [row["a"] for row in client.list_rows(f"demo.{dataset}.t")] == [1, 23, 4]
+    assert send(b"", "*/*").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -724,8 +848,12 @@ def test_parquet_goes_out_and_comes_in_again_and_tables_are_copied_and_extracted
     """EXPORT DATA, a load, a copy job and an extract job."""
     server.put("x", b"")
     run("CREATE TABLE t AS SELECT 1 AS i, 'x' AS s, JSON '{\"a\": 1}' AS j, [DATE '2026-01-01'] AS d")
-    run(f"EXPORT DATA OPTIONS (uri = 'gs://lake/{dataset}/p-*.parquet', format = 'PARQUET') AS SELECT * FROM t")
-    config = bigquery.LoadJobConfig(source_format="PARQUET", schema=client.get_table(f"demo.{dataset}.t").schema)
+    run(
+        f"EXPORT DATA OPTIONS (uri = 'gs://lake/{dataset}/p-*.parquet', format = 'PARQUET') AS SELECT * FROM t"
+    )
+    config = bigquery.LoadJobConfig(
+        source_format="PARQUET", schema=client.get_table(f"demo.{dataset}.t").schema
+    )
     client.load_table_from_uri(f"gs://lake/{dataset}/p-*", f"demo.{dataset}.u", job_config=config).result()
     assert run("SELECT * FROM u") == run("SELECT * FROM t")
     client.copy_table(f"demo.{dataset}.u", f"demo.{dataset}.w").result()
@@ -734,7 +862,12 @@ def test_parquet_goes_out_and_comes_in_again_and_tables_are_copied_and_extracted
         f"gs://lake/{dataset}/e-*.json",
         job_config=bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON"),
     ).result()
-    assert json.loads(server.read(f"{dataset}/e-000000000000.json")) == {"i": "1", "s": "x", "j": {"a": 1}, "d": ["2026-01-01"]}
+    assert json.loads(server.read(f"{dataset}/e-000000000000.json")) == {
+        "i": "1",
+        "s": "x",
+        "j": {"a": 1},
+        "d": ["2026-01-01"],
+    }
 
 
 def test_readers_and_writers_at_once_lose_nothing(client: bigquery.Client, run: Any, dataset: str) -> None:
@@ -777,9 +910,13 @@ def test_the_discovery_document_drives_googles_generic_client(server: BigQuerySe
             media = MediaInMemoryUpload(b"1\n2\n", mimetype="application/octet-stream", resumable=resumable)
             job = service.jobs().insert(projectId="demo", body=body, media_body=media).execute()
             server.warehouse.jobs.wait("demo", job["jobReference"]["jobId"], seconds=30)
-        answer = service.jobs().query(
-            projectId="demo", body={"query": f"SELECT COUNT(*) FROM {dataset}.t", "useLegacySql": False}
-        ).execute()  # fmt: skip
+        answer = (
+            service.jobs()
+            .query(
+                projectId="demo", body={"query": f"SELECT COUNT(*) FROM {dataset}.t", "useLegacySql": False}
+            )
+            .execute()
+        )
         assert answer["rows"] == [{"f": [{"v": "4"}]}]
         assert service.tables().list(projectId="demo", datasetId=dataset).execute()["totalItems"] == 1
     finally:
@@ -813,7 +950,9 @@ sys.stdin.read()
 """
 
 
-def test_after_a_kill_the_tables_stand_the_running_job_has_failed_and_every_id_is_taken(tmp_path: Path) -> None:
+def test_after_a_kill_the_tables_stand_the_running_job_has_failed_and_every_id_is_taken(
+    tmp_path: Path,
+) -> None:
     """kill -9 in the middle of a transaction."""
     from airflow_batch_gemini.local.bigquery import BigQueryError, Warehouse
     from airflow_batch_gemini.local.storage.store import Storage
@@ -850,7 +989,10 @@ def test_a_job_that_committed_before_the_crash_is_found_done(tmp_path: Path) -> 
         with Warehouse(tmp_path / "w.duckdb", storage) as warehouse:
             warehouse.create_dataset("demo", "d")
             sql = "CREATE TABLE d.t AS SELECT 1 AS a"
-            body = {"jobReference": {"jobId": "told"}, "configuration": {"query": {"query": sql, "useLegacySql": False}}}
+            body = {
+                "jobReference": {"jobId": "told"},
+                "configuration": {"query": {"query": sql, "useLegacySql": False}},
+            }
             warehouse.jobs.insert("demo", body)
             warehouse.jobs.wait("demo", "told", seconds=60)
             done = warehouse.jobs.get("demo", "told")
@@ -860,5 +1002,8 @@ def test_a_job_that_committed_before_the_crash_is_found_done(tmp_path: Path) -> 
             registry.save(running)
             registry.add(lost)
         with Warehouse(tmp_path / "w.duckdb", storage) as warehouse:
-            assert (warehouse.jobs.get("demo", "told").state, warehouse.jobs.get("demo", "told").error) == ("DONE", None)
+            assert (warehouse.jobs.get("demo", "told").state, warehouse.jobs.get("demo", "told").error) == (
+                "DONE",
+                None,
+            )
             assert warehouse.jobs.get("demo", "lost").error is not None

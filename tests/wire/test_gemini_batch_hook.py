@@ -508,7 +508,9 @@ def test_a_credential_from_elsewhere_is_googles_whatever_the_environment_names(
     key = tmp_path / "key.json"
     key.write_text(json.dumps({"type": "service_account", "token_uri": f"{hostile.url}/token"}))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
-    monkeypatch.setattr(GeminiBatchHook, "get_credentials", lambda _self: pytest.fail("credentials were read"))
+    monkeypatch.setattr(
+        GeminiBatchHook, "get_credentials", lambda _self: pytest.fail("credentials were read")
+    )
     connection = {"conn_type": "google_cloud_platform", "extra": {field: "x"}}
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
     with pytest.raises(EndpointError, match="Google's own sign-in"):

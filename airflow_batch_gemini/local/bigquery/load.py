@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -118,7 +119,8 @@ def insert_rows(
         except duckdb.Error as error:
             raise (failure[0] if failure else translated(error)) from error
         finally:
-            session.cursor.unregister("_incoming")
+            with suppress(duckdb.Error):  # In a transaction that has failed nothing can be taken back any more.
+                session.cursor.unregister("_incoming")
         table = session.catalog.touch(table)
     return table, count
 

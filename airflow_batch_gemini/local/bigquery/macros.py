@@ -41,6 +41,8 @@ _MACROS = {
     "bq_float_quoted(x)": "CASE WHEN isnan(x) THEN '\"NaN\"' WHEN x > 0 THEN '\"Infinity\"' ELSE '\"-Infinity\"' END",
     "bq_string_json(s)": "replace(replace(CAST(to_json(s) AS VARCHAR), chr(8232), '\\u2028'), chr(8233), '\\u2029')",
     "bq_fraction_text(us)": _FRACTION.format(us="(us + 62135596800000000)"),
+    "bq_micros_text(us)": "CASE WHEN us % 1000000 = 0 THEN '' ELSE '.' || "
+    "lpad(CAST((us + 62135596800000000) % 1000000 AS VARCHAR), 6, '0') END",
     "bq_datetime_text(x)": "strftime(x, '%Y-%m-%d %H:%M:%S') || bq_fraction_text(epoch_us(x))",
     "bq_timestamp_text(x)": "strftime(x, '%Y-%m-%d %H:%M:%S') || bq_fraction_text(epoch_us(x)) || '+00'",
     "bq_time_text(x)": "left(CAST(x AS VARCHAR), 8) || bq_fraction_text(epoch_us(x))",

@@ -16,8 +16,8 @@ _TEMPLATES: Mapping[str, str] = {
     "NUMERIC": "bq_numeric_text({})",
     "BYTES": "to_base64({})",
     "DATE": "CAST({} AS VARCHAR)",
-    "TIME": "CAST({} AS VARCHAR)",
-    "DATETIME": "strftime({}, '%Y-%m-%dT%H:%M:%S') || rtrim(rtrim(strftime({}, '.%f'), '0'), '.')",
+    "TIME": "left(CAST({} AS VARCHAR), 8) || bq_micros_text(epoch_us({}))",
+    "DATETIME": "strftime({}, '%Y-%m-%dT%H:%M:%S') || bq_micros_text(epoch_us({}))",
     "TIMESTAMP": "epoch_us({})",
 }
 

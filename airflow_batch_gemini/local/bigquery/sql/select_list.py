@@ -41,7 +41,7 @@ def select_list(node: exp.Expr, scope: Scope, context: Context) -> list[Item]:
             explicit = isinstance(part, exp.Alias)
             items.append(Item(part.alias if explicit else expr.name, expr, explicit=explicit))
     if not items:
-        raise invalid_query("SELECT * expands to zero columns")
+        raise invalid_query("Syntax error: SELECT list must not be empty")
     return items
 
 
