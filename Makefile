@@ -11,6 +11,7 @@ COMPILE := uv pip compile pyproject.toml scripts/build.in --extra local --univer
 P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 
+.NOTPARALLEL:
 .PHONY: help demo up down test static unit scheduler coverage lock clean venv venv-dev
 
 help:
@@ -43,7 +44,7 @@ static:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 # One file stays on one worker: the GoogleSQL analyzer and Google's clients take seconds to load.
 unit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,10 @@ class StoredObject:
 
 
 class ObjectWriter:
-    """An object being written, in chunks; it appears when the ``with`` block around it ends well."""
+    """An object being written, in chunks; it appears when the ``with`` block around it ends well.
+
+    One chunk is on its way, in a thread, while the next one is gathered.
+    """
 
     def __init__(self, write: Callable[[bytes], Any]) -> None:
         import google_crc32c
@@ -53,13 +57,15 @@ class ObjectWriter:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._checksum = google_crc32c.Checksum()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
+        self._sending: Future[None] | None = None
         self.size = 0
         self.info: ObjectInfo | None = None
         """What was written, once it is."""
 
     @property
     def crc32c(self) -> str:
-        """The checksum of what was handed to the upload, in base64."""
+        """The checksum of what was uploaded, in base64."""
         return base64.b64encode(self._checksum.digest()).decode()
 
     def write(self, data: bytes) -> int:
@@ -75,13 +81,31 @@ class ObjectWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what is pending to the upload."""
+        """Send what is pending, once what was sent before has arrived; raise what went wrong with that."""
+        self._arrive()
         data = b"".join(self._pending)
         self._pending, self._pending_bytes = [], 0
         self.size += len(data)
-        if data:
-            self._checksum.update(data)
-            self._write(data)
+        self._sending = self._thread.submit(self._send, data)
+
+    def finish(self) -> None:
+        """Send the rest and wait until it has arrived."""
+        self.flush()
+        self._arrive()
+        self._thread.shutdown()
+
+    def stop(self) -> None:
+        """Wait for what is on its way, whatever becomes of it, and send no more."""
+        self._thread.shutdown()
+
+    def _arrive(self) -> None:
+        if self._sending is not None:
+            sending, self._sending = self._sending, None
+            sending.result()
+
+    def _send(self, data: bytes) -> None:
+        self._checksum.update(data)
+        self._write(data)
 
 
 def info_of(blob: Any) -> ObjectInfo:

@@ -69,7 +69,7 @@ def test_a_condition_on_the_generation_decides_who_writes(hook: WorkspaceHook) -
     """0 creates, a number replaces exactly that, anything else is lost."""
     uri = FOLDER / "ledger.json"
     first = hook.write(uri, b"1", if_generation=0)
-    with pytest.raises(PreconditionLost, match="ledger.json"):
+    with pytest.raises(PreconditionLost, match=r"ledger\.json"):
         hook.write(uri, b"2", if_generation=0)
     second = hook.write(uri, b"2", if_generation=first.generation)
     with pytest.raises(PreconditionLost):

@@ -119,7 +119,9 @@ def insert_rows(
         except duckdb.Error as error:
             raise (failure[0] if failure else translated(error)) from error
         finally:
-            with suppress(duckdb.Error):  # In a transaction that has failed nothing can be taken back any more.
+            with suppress(
+                duckdb.Error
+            ):  # In a transaction that has failed nothing can be taken back any more.
                 session.cursor.unregister("_incoming")
         table = session.catalog.touch(table)
     return table, count

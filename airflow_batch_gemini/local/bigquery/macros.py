@@ -53,6 +53,11 @@ _MACROS = {
     "bq_safe_divide(a, b)": "CASE WHEN b <> 0 THEN a / b END",
     "bq_ieee_divide(a, b)": "CASE WHEN b <> 0 OR a IS NULL OR b IS NULL THEN a / b WHEN a = 0 OR isnan(a) "
     "THEN 'nan'::DOUBLE WHEN a > 0 THEN 'inf'::DOUBLE ELSE '-inf'::DOUBLE END",
+    "bq_sqrt(x)": "CASE WHEN x < 0 THEN error('Argument to SQRT cannot be negative: ' || bq_float_text(x)) "
+    "ELSE sqrt(x) END",
+    "bq_ln(x)": "CASE WHEN x <= 0 THEN error('Floating point error in function: LN(' || bq_float_text(x) || ')') "
+    "ELSE ln(x) END",
+    "bq_finite(x, what)": "CASE WHEN isinf(x) THEN error('Floating point error in function: ' || what) ELSE x END",
     "bq_div(a, b)": "CASE WHEN b = 0 THEN error('division by zero: ' || CAST(a AS VARCHAR) || ' / 0') ELSE a // b END",
     "bq_mod(a, b)": "CASE WHEN b = 0 THEN error('division by zero: MOD(' || CAST(a AS VARCHAR) || ', 0)') "
     "ELSE a % b END",
@@ -143,7 +148,7 @@ def statements() -> list[str]:
     return made
 
 
-_FIRST = frozenset({"bq_fraction_text", "bq_float_quoted", "bq_lax_number", "bq_float_text"})
+_FIRST = frozenset({"bq_fraction_text", "bq_float_quoted", "bq_lax_number", "bq_float_text", "bq_ln"})
 
 
 def _macro(head: str, body: str) -> str:

@@ -13,7 +13,10 @@ from bigquery_engine import Engine
 
 from airflow_batch_gemini.local.bigquery.errors import BigQueryError
 
-DOCUMENT = r"""JSON '{"b": 1.0, "a": [1, null, "x", {"k": true}], "n": null, "s": "t\u00e9", "o": {"x": {"y": [10, 20]}}}'"""
+DOCUMENT = (
+    r"""JSON '{"b": 1.0, "a": [1, null, "x", {"k": true}], "n": null, "s": "t\u00e9","""
+    """ "o": {"x": {"y": [10, 20]}}}'"""
+)
 RESPONSE = (
     """JSON '{"candidates": [{"content": {"parts": [{"text": "a"}, {"text": "b", "thought": true}, {"text": "c"}]},"""
     """ "finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 7}}'"""
@@ -194,6 +197,7 @@ EXPRESSIONS = {
         "TRIM(' \\ta\\n ')",
         "TRIM('xaxx', 'x')",
         "LTRIM(' a ')",
+        r"TRIM('\u00a0\u2003a\u3000\v')",
         "REPLACE('aaa', 'a', 'b')",
         "REPLACE('a', '', 'x')",
         "SPLIT('a,b', ',')",
@@ -288,6 +292,13 @@ EXPRESSIONS = {
         "CAST('nan' AS FLOAT64) = CAST('nan' AS FLOAT64)",
         "CAST('nan' AS FLOAT64) > 1.0",
         "IS_NAN(CAST('nan' AS FLOAT64))",
+        "SQRT(-1)",
+        "LN(0)",
+        "LOG(0, 10)",
+        "LOG10(1000)",
+        "EXP(1000)",
+        "POW(10, 400)",
+        "ERROR(NULL)",
         "5 & 3",
         "5 | 3",
         "5 ^ 3",
@@ -358,6 +369,21 @@ EXPRESSIONS = {
         "STRUCT(1 AS a, 'x' AS b).b",
         "STRUCT<a INT64, b STRING>(1, 'x').a",
         "EXISTS(SELECT 1 FROM UNNEST(['a']) x WHERE x = 'a')",
+        "ARRAY(SELECT AS STRUCT 1 AS a, 'b' AS b)[OFFSET(0)].b",
+        "ARRAY(SELECT 1)[SAFE_ORDINAL(2)]",
+        "ARRAY(SELECT 7)[0]",
+        "IF(true, [1], [2])[OFFSET(0)]",
+        "CASE WHEN true THEN [1] END[OFFSET(0)]",
+        "(CASE WHEN true THEN [1] END)[OFFSET(0)]",
+        "STRUCT([5] AS a).a[0]",
+        "CAST(NULL AS ARRAY<INT64>)[SAFE_OFFSET(0)]",
+        "SPLIT('a-b', '-')[ORDINAL(2)]",
+        "ARRAY_REVERSE([1, 2])[0] + 1",
+        "[[1][0], 2][0]",
+        "STRUCT(1 AS a, STRUCT(2 AS c) AS b).b.c",
+        "(SELECT AS STRUCT [3] AS l).l[0]",
+        "-[1][0]",
+        "NOT [true][0]",
         "GENERATE_DATE_ARRAY('2026-01-30', '2026-02-01')",
     ],
     "dates": [
@@ -412,7 +438,10 @@ EXPRESSIONS = {
     ],
 }
 
-ROWS = "WITH t AS (SELECT 'a' AS k, 1 AS v UNION ALL SELECT 'b', 2 UNION ALL SELECT 'a', 3 UNION ALL SELECT NULL, NULL) "
+ROWS = (
+    "WITH t AS (SELECT 'a' AS k, 1 AS v UNION ALL SELECT 'b', 2 UNION ALL SELECT 'a', 3 "
+    "UNION ALL SELECT NULL, NULL) "
+)
 QUERIES = [
     ROWS + "SELECT k, SUM(v) AS s, COUNT(*) AS n FROM t GROUP BY k ORDER BY k",
     ROWS + "SELECT k, v FROM t ORDER BY v DESC, k",
@@ -457,6 +486,7 @@ QUERIES = [
     ROWS + "SELECT k, e FROM t LEFT JOIN UNNEST(IF(v > 1, [v], CAST([] AS ARRAY<INT64>))) AS e ORDER BY v",
     ROWS + "SELECT k, e FROM t JOIN UNNEST([1, 2]) AS e ON e = v ORDER BY e",
     ROWS + "SELECT v AS x FROM t WHERE x = 1",
+    ROWS + "SELECT COUNT(*) FROM t AS a JOIN t AS b",
     ROWS + "SELECT -v AS v FROM t WHERE v > 0 QUALIFY ROW_NUMBER() OVER (ORDER BY v) = 1",
     ROWS + "SELECT -v AS v FROM t WHERE v > 0 ORDER BY v",
     ROWS + "SELECT -v AS v FROM t WHERE v > 0 ORDER BY v + 0",

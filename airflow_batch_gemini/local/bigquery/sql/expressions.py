@@ -30,6 +30,13 @@ from .scope import Context, Expr, Scope, string
 Handler = Callable[[exp.Expr, Scope, Context], Expr]
 _HANDLERS: dict[type[exp.Expr], Handler] = {}
 _MAX_INT64 = 2**63 - 1
+# How an element is named by its place: the place of the first one, and whether a missing one is NULL.
+_SUBSCRIPTS = {
+    "OFFSET": (0, False),
+    "ORDINAL": (1, False),
+    "SAFE_OFFSET": (0, True),
+    "SAFE_ORDINAL": (1, True),
+}
 
 
 def handles(*kinds: type[exp.Expr]) -> Callable[[Handler], Handler]:
@@ -174,16 +181,19 @@ def _dot(node: exp.Expr, scope: Scope, context: Context) -> Expr:
 def _bracket(node: exp.Expr, scope: Scope, context: Context) -> Expr:
     only(node, "this", "expressions", "offset", "safe")
     value = translate(node.this, scope, context)
-    index = translate(node.expressions[0], scope, context)
-    if value.type == JSON and node.args.get("offset") is None:
+    place, base, safe = node.expressions[0], node.args.get("offset"), bool(node.args.get("safe"))
+    if isinstance(place, exp.Anonymous) and str(place.this).upper() in _SUBSCRIPTS:
+        base, safe = _SUBSCRIPTS[str(place.this).upper()]
+        place = place.expressions[0]
+    index = translate(place, scope, context)
+    if value.type == JSON and base is None:
         return _json_subscript(value, index)
     if value.type.kind == "STRUCT":
         raise unsupported("subscripts of a STRUCT")
     if value.type.kind != "ARRAY" or index.type.kind not in {"INT64", "NULL"}:
         raise invalid_query(f"Subscript access [] is not supported for {value.type}[{index.type}]")
-    place = index.sql if not node.args.get("offset") else f"({index.sql} - 1)"
-    macro = "bq_offset_or_null" if node.args.get("safe") else "bq_offset"
-    return Expr(f"{macro}({value.sql}, {place})", value.type.item)
+    macro = "bq_offset_or_null" if safe else "bq_offset"
+    return Expr(f"{macro}({value.sql}, {index.sql if not base else f'({index.sql} - 1)'})", value.type.item)
 
 
 def _json_subscript(value: Expr, index: Expr) -> Expr:

@@ -16,6 +16,11 @@ _SPECIAL = re.compile(
     r"--|#|/\*|`|;|\?|(?<![\w`])[rRbB]{0,2}(?:'''|\"\"\"|'|\")|['\"]",
 )
 _JSON_WORD = re.compile(r"(?<![\w`@.])json\s+$", re.IGNORECASE)
+# The parser loses the query of ARRAY(SELECT ...)[OFFSET(0)]; under another name the call is like any other.
+ARRAY_QUERY = "ARRAY_OF_QUERY"
+_ARRAY_CALL = re.compile(
+    r"(?P<literal>'(?:\\.|[^'\\])*'|`[^`]*`)|\bARRAY(?=\s*\()", re.IGNORECASE | re.DOTALL
+)
 _SIMPLE_ESCAPES = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "?": "?", '"': '"', "'": "'", "`": "`",
@@ -113,7 +118,7 @@ class _Cutter:
         self.out.append(plain)
 
     def _end(self, end: int) -> None:
-        text = "".join(self.out)
+        text = _ARRAY_CALL.sub(lambda found: found[0] if found["literal"] else ARRAY_QUERY, "".join(self.out))
         if text.strip():
             source = self.script[self.start : end]
             lead = len(source) - len(source.lstrip())

@@ -32,16 +32,16 @@ def _float(name: str, sql: str, arguments: int = 1) -> None:
     signatures(name, [Signature((FLOAT64,) * arguments, sql, FLOAT64)])
 
 
-_float("SQRT", "sqrt({0})")
-_float("EXP", "exp({0})")
-_float("LN", "ln({0})")
-_float("LOG10", "log10({0})")
-_float("POW", "pow({0}, {1})", 2)
-_float("POWER", "pow({0}, {1})", 2)
+_float("SQRT", "bq_sqrt({0})")
+_float("EXP", "bq_finite(exp({0}), 'EXP')")
+_float("LN", "bq_ln({0})")
+_float("LOG10", "CASE WHEN {0} <= 0 THEN bq_ln({0}) ELSE log10({0}) END")
+_float("POW", "bq_finite(pow({0}, {1}), 'POW')", 2)
+_float("POWER", "bq_finite(pow({0}, {1}), 'POW')", 2)
 _float("RAND", "random()", 0)
 signatures("LOG", [
-    Signature((FLOAT64,), "ln({0})", FLOAT64),
-    Signature((FLOAT64, FLOAT64), "(ln({0}) / ln({1}))", FLOAT64),
+    Signature((FLOAT64,), "bq_ln({0})", FLOAT64),
+    Signature((FLOAT64, FLOAT64), "(bq_ln({0}) / bq_ln({1}))", FLOAT64),
 ])  # fmt: skip
 signatures("IS_NAN", [Signature((FLOAT64,), "isnan({0})", BOOL)])
 signatures("IS_INF", [Signature((FLOAT64,), "isinf({0})", BOOL)])

@@ -145,7 +145,7 @@ class _Builder:
         sql, relation = self.item(node.this, left.scope)
         scope = left.scope.joined(relation)
         if kind == "CROSS" or (node.args.get("on") is None and not node.args.get("using")):
-            if side or (kind != "CROSS" and node.args.get("on") is None and kind == "INNER"):
+            if side or kind != "CROSS":
                 raise invalid_query("A JOIN needs an ON or a USING clause")
             return replace(left, sql=f"{left.sql} CROSS JOIN {sql}", scope=scope)
         word = f"{side} JOIN" if side else "JOIN"

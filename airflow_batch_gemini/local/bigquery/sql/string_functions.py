@@ -62,9 +62,9 @@ _table(
     ("LPAD", (S, N, S), "lpad({0}, CAST({1} AS INTEGER), {2})", S),
     ("RPAD", (S, N), "rpad({0}, CAST({1} AS INTEGER), ' ')", S),
     ("RPAD", (S, N, S), "rpad({0}, CAST({1} AS INTEGER), {2})", S),
-    ("TRIM", (S,), r"regexp_replace({0}, '^\s+|\s+$', '', 'g')", S),
-    ("LTRIM", (S,), r"regexp_replace({0}, '^\s+', '')", S),
-    ("RTRIM", (S,), r"regexp_replace({0}, '\s+$', '')", S),
+    ("TRIM", (S,), r"regexp_replace({0}, '^[\s\pZ\x0B\x{{85}}]+|[\s\pZ\x0B\x{{85}}]+$', '', 'g')", S),
+    ("LTRIM", (S,), r"regexp_replace({0}, '^[\s\pZ\x0B\x{{85}}]+', '')", S),
+    ("RTRIM", (S,), r"regexp_replace({0}, '[\s\pZ\x0B\x{{85}}]+$', '')", S),
     ("TRIM", (S, S), "trim({0}, {1})", S),
     ("LTRIM", (S, S), "ltrim({0}, {1})", S),
     ("RTRIM", (S, S), "rtrim({0}, {1})", S),
@@ -166,7 +166,9 @@ def _normalize(call: Call) -> Expr:
 @function("ERROR")
 def _error(call: Call) -> Expr:
     call.count(1)
-    return Expr(f"error({coerce(call.arg(0), STRING).sql})", NULL)
+    return Expr(
+        f"error(coalesce({coerce(call.arg(0), STRING).sql}, 'ERROR function called with NULL value'))", NULL
+    )
 
 
 _VERB = re.compile(r"%([-+ #0']*)(\d+)?(?:\.(\d+))?([a-zA-Z%])")

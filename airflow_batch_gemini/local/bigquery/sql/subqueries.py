@@ -12,6 +12,7 @@ from .casts import coerce, comparable, supertype
 from .dialect import only
 from .expressions import handles, translate
 from .fold import fold
+from .lexer import ARRAY_QUERY
 from .scope import Context, Expr, Scope
 from .select import cast_outputs, query
 
@@ -37,7 +38,7 @@ def _exists(node: exp.Expr, scope: Scope, context: Context) -> Expr:
     return folded or Expr(f"EXISTS ({query(inner, scope, context).sql})", BOOL)
 
 
-@function("ARRAY")
+@function(ARRAY_QUERY)
 def _array_of_query(call: Call) -> Expr:
     call.count(1)
     inner = call.arguments[0]
