@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.local.server import LocalCloud
@@ -41,6 +42,11 @@ os.environ |= {
 sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "scripts")]
 
 LOCATION = "us-central1"
+
+# What decides over a change must decide the same tomorrow; at a desk every run looks elsewhere.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def pytest_unconfigure() -> None:

@@ -228,8 +228,9 @@ WORDS = st.text(
     st.one_of(st.sampled_from("{}'\"`\\\n\r\t\u2028\u2029😀é\x00\x7f%$;-"), st.characters(codec="utf-8")),
     max_size=20,
 )
+# BigQuery takes no column whose name has a dollar sign, and the analyzer keeps such names for itself.
 NAMES = st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}"), min_size=1, max_size=9
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}$"), min_size=1, max_size=9
 )
 
 

@@ -22,12 +22,9 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """Open it; gzip is recognised by its first bytes, as BigQuery does."""
-        file = self.path.open("rb")
-        if file.read(2) == _GZIP_MAGIC:
-            file.seek(0)
-            return cast("BinaryIO", gzip.GzipFile(fileobj=file))
-        file.seek(0)
-        return file
+        with self.path.open("rb") as file:
+            zipped = file.read(2) == _GZIP_MAGIC
+        return cast("BinaryIO", gzip.open(self.path)) if zipped else self.path.open("rb")
 
 
 @dataclass(frozen=True, slots=True)

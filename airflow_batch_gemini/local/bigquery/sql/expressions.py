@@ -133,11 +133,11 @@ def resolve(names: Sequence[str], node: exp.Expr, scope: Scope, context: Context
         relation = level.relation(head) if rest else None
         if relation is not None and (column := relation.column(rest[0])) is not None:
             return replace(fields(column, rest[1:]), name=names[-1])
+        if relation is not None and relation.value is None and level.column(head) is None:
+            raise invalid_query(f"Name {rest[0]} not found inside {head}{position(node, context.line)}")
         found = level.meaning(head)
         if found is not None:
             return replace(fields(found, rest), name=names[-1])
-        if relation is not None:
-            raise invalid_query(f"Name {rest[0]} not found inside {head}{position(node, context.line)}")
     if head.lower() in context.variables:
         return fields(context.variables[head.lower()], rest)
     raise invalid_query(f"Unrecognized name: {head}{position(node, context.line)}")

@@ -98,21 +98,24 @@ class Scope:
             yield level
             level = level.parent
 
-    def find(self, name: str) -> Expr | None:
-        """Find what a single name means here, without looking further out."""
+    def column(self, name: str) -> Expr | None:
+        """Find a column by its name alone, without looking further out."""
         lowered = name.lower()
         for label, expr in self.merged:
             if label.lower() == lowered:
                 return expr
-        found = [(r, c) for r in self.relations if (c := r.column(name)) is not None]
+        found = [column for r in self.relations if (column := r.column(name)) is not None]
         if len(found) > 1:
             raise invalid_query(f"Column name {name} is ambiguous")
+        return found[0] if found else None
+
+    def find(self, name: str) -> Expr | None:
+        """Find a column or a whole row by a single name, without looking further out."""
+        column = self.column(name)
         relation = self.relation(name)
-        if relation is not None and (relation.value is not None or not found):
+        if relation is not None and (relation.value is not None or column is None):
             return relation.row()
-        if found:
-            return found[0][1]
-        return None
+        return column
 
     def meaning(self, name: str) -> Expr | None:
         """Find what a single name means here: a column, a row, or an item of the select list."""
