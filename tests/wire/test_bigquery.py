@@ -623,6 +623,13 @@ def test_a_data_frame_is_loaded_by_parquet_and_a_file_by_a_resumable_upload(
     assert client.get_table(f"demo.{dataset}.u").num_rows == 60_000
 
 
+def test_a_partition_decorator_is_refused(client: bigquery.Client, dataset: str) -> None:
+    """A load into one partition would otherwise replace a whole table, or make one with an odd name."""
+    config = bigquery.LoadJobConfig(autodetect=True, write_disposition="WRITE_TRUNCATE")
+    with pytest.raises(exceptions.BadRequest, match="does not support the partition decorator"):
+        client.load_table_from_json([{"a": 1}], f"demo.{dataset}.t$20260101", job_config=config).result()
+
+
 # Statements
 
 
@@ -689,6 +696,15 @@ def test_dml_counts_what_it_changed(client: bigquery.Client, run: Any, dataset: 
         ("CREATE FUNCTION f() AS (1)", "does not support CREATE FUNCTION"),
         ("CREATE TABLE u (g GEOGRAPHY)", "does not support the type GEOGRAPHY"),
         ("CREATE TABLE u (a STRING(10))", "does not support the parameterised type"),
+        (
+            "CREATE TABLE u (d DATE) PARTITION BY _PARTITIONDATE",
+            "does not support tables partitioned by ingestion time",
+        ),
+        (
+            "CREATE TABLE u (d DATE) PARTITION BY d OPTIONS (require_partition_filter = true)",
+            "does not support the option require_partition_filter",
+        ),
+        ("CREATE TABLE `t$20260101` (a INT64)", "does not support the partition decorator"),
         ("SELECT FROM t", "Syntax error"),
         ("SELECT 'abc", "Unclosed string literal"),
         ("SELECT * FROM `events_*`", "does not support the wildcard table"),

@@ -77,9 +77,9 @@ _MACROS = {
     "bq_json_array(j, p)": "CASE WHEN json_type(j, p) = 'ARRAY' THEN json_extract(j, p || '[*]') END",
     "bq_json_strings(a)": "CASE WHEN len(list_filter(a, lambda e: json_type(e) IN ('OBJECT', 'ARRAY'))) = 0 "
     "THEN list_transform(a, lambda e: json_value(e, '$') ->> '$') END",
-    "bq_json_type(j)": "CASE json_type(j) WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' "
+    "bq_json_type(kind)": "CASE kind WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' "
     "WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'NULL' THEN 'null' "
-    "WHEN NULL THEN NULL ELSE CASE WHEN j IS NULL THEN NULL ELSE 'number' END END",
+    "ELSE CASE WHEN kind IS NOT NULL THEN 'number' END END",
     "bq_json_scalar(j)": "json_value(j, '$') ->> '$'",
     "bq_string_of_json_or_null(j)": "CASE WHEN json_type(j) = 'VARCHAR' THEN j ->> '$' END",
     "bq_bool_of_json_or_null(j)": "CASE WHEN json_type(j) = 'BOOLEAN' THEN CAST(j AS VARCHAR) = 'true' END",

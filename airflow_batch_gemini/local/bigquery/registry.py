@@ -98,13 +98,14 @@ class Registry:
         least: int | None = None, most: int | None = None,
     ) -> list[Job]:  # fmt: skip
         """List jobs, the newest first; without a parent only those that have none."""
-        where, values = ["project = ?", "parent IS ?"], [project, parent]
+        where = ["project = ?", "parent IS ?"]
+        values: list[object] = [project, parent]
         marks = ", ".join("?" for _ in states)
         if states:
             where.append(f"state IN ({marks})")
         bounds = [("created >= ?", least), ("created <= ?", most)]
         where += [text for text, bound in bounds if bound is not None]
-        values += [*states, *(bound for _, bound in bounds if bound is not None)]  # type: ignore[list-item]
+        values += [*states, *(bound for _, bound in bounds if bound is not None)]
         with self._lock:
             rows = self._db.execute(
                 f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(where)} "

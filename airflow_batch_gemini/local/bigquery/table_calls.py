@@ -20,7 +20,7 @@ from .sql.translator import query
 from .tables import JobTables
 from .values import encode_row
 from .warehouse import Warehouse
-from .writing import Destination, result_fields
+from .writing import Destination, check_options, result_fields
 
 _OPTIONS = frozenset(
     {
@@ -63,9 +63,7 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     unknown = {key for key, value in body.items() if value not in (None, {}, [])} - _OPTIONS - _GIVEN
     if unknown:
         raise unsupported(f"the field {sorted(unknown)[0]} of a table")
-    partitioning = body.get("timePartitioning") or {}
-    if partitioning and not partitioning.get("field"):
-        raise unsupported("tables partitioned by ingestion time")
+    check_options(body)
     return {key: value for key, value in body.items() if key in _OPTIONS}
 
 

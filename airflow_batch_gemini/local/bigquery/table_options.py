@@ -59,12 +59,6 @@ class Properties:
             self.options[_OPTIONS[name]] = value
         elif name == "expiration_timestamp":
             self.options["expirationTime"] = None if value is None else str(int(str(value)) // 1000)
-        elif name == "require_partition_filter":
-            self.options["requirePartitionFilter"] = bool(value)
-        elif name == "partition_expiration_days":
-            self.options.setdefault("timePartitioning", {})["expirationMs"] = str(
-                int(float(str(value)) * 86_400_000)
-            )
         else:
             raise unsupported(f"the option {name} of a {self.kind.lower()}")
         self.options = {key: kept for key, kept in self.options.items() if kept is not None}

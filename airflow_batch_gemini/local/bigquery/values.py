@@ -57,16 +57,15 @@ def encode(value: Any, type_: Type, *, int64_timestamps: bool) -> dict[str, Any]
     return {"v": _SCALARS[type_.kind](value) if type_.kind in _SCALARS else str(value)}
 
 
-def _bool(value: bool) -> str:  # noqa: FBT001 - called with the value alone, as str is
-    return "true" if value else "false"
-
-
 def _float(value: float) -> str:
     special = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
     return special.get(repr(value), repr(value))
 
 
-_SCALARS: Mapping[str, Callable[[Any], str]] = {"BOOL": _bool, "FLOAT64": _float}
+_SCALARS: Mapping[str, Callable[[Any], str]] = {
+    "BOOL": lambda value: "true" if value else "false",
+    "FLOAT64": _float,
+}
 
 
 def encode_row(row: Sequence[Any], fields: Sequence[Field], *, int64_timestamps: bool) -> dict[str, Any]:

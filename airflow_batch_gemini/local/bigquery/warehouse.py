@@ -39,10 +39,17 @@ _CONFIG = {
 }
 
 
+_SIZES = {
+    **dict.fromkeys(("STRING", "JSON"), "2 + coalesce(strlen({}), 0)"),
+    "BYTES": "2 + coalesce(octet_length({}), 0)",
+    **dict.fromkeys(("ARRAY", "STRUCT"), "coalesce(strlen(CAST({} AS VARCHAR)), 0)"),
+}
+
+
 def memory_limit_mb() -> int:
-    """Half of the machine's memory, within 2 and 8 GB: sorting a large batch needs room, the machine needs some too."""
+    """Half of the machine's memory, within 2 and 4 GB: sorting a large batch needs room, the machine needs some too."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    return max(2_000, min(8_000, total // 2))
+    return max(2_000, min(4_000, total // 2))
 
 
 class Warehouse:
@@ -210,9 +217,9 @@ class Warehouse:
         if table.storage is None:
             return 0
         with self.session() as session:
+            sizes = " + ".join(_SIZES.get(f.type.kind, "8").format(quoted(f.name)) for f in table.fields)
             sample = session.execute(
-                f"SELECT count(*), coalesce(sum(strlen(CAST(_s AS VARCHAR))), 0) "
-                f"FROM (SELECT * FROM {table.storage} LIMIT 1000) AS _s"
+                f"SELECT count(*), coalesce(sum({sizes}), 0) FROM (SELECT * FROM {table.storage} LIMIT 1000)"
             ).fetchone()
             rows = session.count(f"SELECT count(*) FROM {table.storage}")
         return int(sample[1]) * rows // int(sample[0]) if sample and sample[0] else 0

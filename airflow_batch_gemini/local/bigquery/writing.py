@@ -48,6 +48,7 @@ def destination(config: Mapping[str, Any], *, project: str, write: str) -> Desti
     for name in ("timePartitioning", "rangePartitioning", "clustering"):
         if config.get(name):
             options[name] = config[name]
+    check_options(options)
     updates = frozenset(config.get("schemaUpdateOptions") or ())
     if updates - {"ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"}:
         raise invalid(f"Invalid schemaUpdateOptions: {sorted(updates)}")
@@ -55,6 +56,17 @@ def destination(config: Mapping[str, Any], *, project: str, write: str) -> Desti
         str(reference.get("projectId") or project), str(reference["datasetId"]), str(reference["tableId"]),
         disposition, created, updates, options,
     )  # fmt: skip
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of a table that would be kept here but not obeyed."""
+    partitioning = options.get("timePartitioning") or {}
+    if partitioning and not partitioning.get("field"):
+        raise unsupported("tables partitioned by ingestion time")
+    if partitioning.get("expirationMs") not in (None, "0"):
+        raise unsupported("partitions that expire")
+    if options.get("requirePartitionFilter") or partitioning.get("requirePartitionFilter"):
+        raise unsupported("require_partition_filter")
 
 
 def open_table(session: Session, target: Destination, fields: Sequence[Field]) -> Table:

@@ -170,6 +170,8 @@ def test_expressions_have_the_type_that_bigquery_gives(engine: Engine, expressio
         "SELECT x FROM (SELECT 1 AS x) GROUP BY ROLLUP (x)",
         "SELECT x FROM (SELECT 1 AS x) GROUP BY GROUPING SETS (x)",
         "SELECT 1 FROM (SELECT 1 AS x) TABLESAMPLE SYSTEM (1 PERCENT)",
+        "WITH r (x) AS (SELECT 1) SELECT x FROM r",
+        "SELECT * FROM (SELECT 1) AS t (x)",
         "WITH RECURSIVE r AS (SELECT 1 AS n) SELECT n FROM r",
         "SELECT 'a' 'b'",
         "SELECT * FROM UNNEST([1], [2])",

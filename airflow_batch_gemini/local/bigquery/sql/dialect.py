@@ -138,6 +138,13 @@ def only(node: exp.Expr, *known: str) -> None:
             raise unsupported(f"{name.strip('_').upper().replace('_', ' ')} in {type(node).__name__.upper()}")
 
 
+def plain_alias(node: exp.Expr) -> None:
+    """Refuse an alias that renames columns too, as in AS t (a, b)."""
+    alias = node.args.get("alias")
+    if isinstance(alias, exp.TableAlias) and alias.columns:
+        raise unsupported("a column list in an alias")
+
+
 def position(node: exp.Expr, line: int) -> str:
     """Say where a name stands, as BigQuery does in its messages."""
     for part in node.walk():

@@ -69,6 +69,14 @@ def _by_offset(keys: list[exp.Expr] | object, unnest: exp.Unnest) -> str | None:
     return "DESC" if key.args.get("desc") else "ASC"
 
 
+def _elements(array: Expr) -> str:
+    """The list to go through. No array and an empty one are alike here, so a JSON document is looked into once only."""
+    if array.json is None:
+        return array.sql
+    base, path = array.json
+    return f"json_extract({base}, {literal(f'{path}[*]')})"
+
+
 class _Fold:
     """One subquery on its way to list functions."""
 
@@ -80,11 +88,11 @@ class _Fold:
         counted = self._counts_places()
         element = f"{self.variable}.v" if counted else self.variable
         place = f"{self.variable}.o" if counted else "NULL" if _offset(unnest) else None
-        self.items = value.sql
+        self.items = _elements(value)
         if counted:
             inner, index = context.fresh("e"), context.fresh("i")
             packed = f"struct_pack(v := {inner}, o := CAST({index} - 1 AS BIGINT))"
-            self.items = f"list_transform({value.sql}, lambda {inner}, {index}: {packed})"
+            self.items = f"list_transform({self.items}, lambda {inner}, {index}: {packed})"
         relation = element_relation(unnest, value, element, place)
         self.scope = Scope((relation,), parent=scope)
 

@@ -39,7 +39,6 @@ for _name, (_macro, _type) in _READERS.items():
     )
     signatures(f"LAX_{_name}", [Signature((JSON,), f"bq_lax_{_macro}({{0}})", _type)])
 signatures("LAX_STRING", [Signature((JSON,), "bq_lax_string({0})", STRING)])
-signatures("JSON_TYPE", [Signature((JSON,), "bq_json_type({0})", STRING)])
 
 
 def _document(call: Call, *, legacy: bool) -> tuple[Expr, list[str | int]]:
@@ -54,9 +53,23 @@ def _document(call: Call, *, legacy: bool) -> tuple[Expr, list[str | int]]:
     return document, jsonpath.steps(path, legacy=legacy)
 
 
+def _joined(document: Expr, steps: list[str | int]) -> str:
+    return (document.json[1] if document.json else "$") + jsonpath.duckdb(steps)
+
+
 def _place(document: Expr, steps: list[str | int]) -> tuple[str, str]:
-    base, path = document.json or (document.sql, "$")
-    return base, literal(path + jsonpath.duckdb(steps))
+    base = document.json[0] if document.json else document.sql
+    return base, literal(_joined(document, steps))
+
+
+@function("JSON_TYPE")
+def _type_name(call: Call) -> Expr:
+    call.count(1)
+    document = call.arg(0)
+    if document.type.kind not in {"JSON", "NULL"}:
+        raise call.no_signature([document])
+    base, path = _place(document, [])
+    return Expr(f"bq_json_type(json_type(CAST({base} AS JSON), {path}))", STRING)
 
 
 def _steps_text(steps: list[str | int]) -> str:
@@ -77,7 +90,7 @@ def _query(call: Call) -> Expr:
     document, steps = _document(call, legacy=call.name == "JSON_EXTRACT")
     if document.type == JSON:
         base, path = _place(document, steps)
-        return Expr(f"json_extract({base}, {path})", JSON)
+        return Expr(f"json_extract({base}, {path})", JSON, json=(base, _joined(document, steps)))
     return Expr(f"bq_text_json_query(CAST({document.sql} AS VARCHAR), {_steps_text(steps)})", STRING)
 
 
@@ -86,7 +99,7 @@ def _query_array(call: Call) -> Expr:
     document, steps = _document(call, legacy=call.name == "JSON_EXTRACT_ARRAY")
     if document.type == JSON:
         base, path = _place(document, steps)
-        return Expr(f"bq_json_array({base}, {path})", array(JSON))
+        return Expr(f"bq_json_array({base}, {path})", array(JSON), json=(base, _joined(document, steps)))
     return Expr(f"bq_text_json_queries(CAST({document.sql} AS VARCHAR), {_steps_text(steps)})", array(STRING))
 
 

@@ -19,7 +19,7 @@ from airflow_batch_gemini.local.bigquery.datatypes import (
 from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
 
 from .casts import boolean, coerce, supertype
-from .dialect import only, parse
+from .dialect import only, parse, plain_alias
 from .expressions import translate
 from .scope import Context, Expr, Query, Relation, Scope, TableSource
 
@@ -63,6 +63,7 @@ class _Builder:
             return self._table(node)
         if isinstance(node, exp.Subquery):
             only(node, "this", "alias")
+            plain_alias(node)
             if not isinstance(node.this, exp.Query):
                 raise unsupported("a join in parentheses")
             return self._derived(self.query(node.this, scope.parent, self.context), node.alias or None)
@@ -75,6 +76,7 @@ class _Builder:
 
     def _table(self, node: exp.Table) -> tuple[str, Relation]:
         only(node, "this", "db", "catalog", "alias")
+        plain_alias(node)
         path = table_path(node)
         alias = node.alias or path[-1].split(".")[-1]
         cte = self.context.ctes.get(path[0].lower()) if len(path) == 1 else None

@@ -18,7 +18,8 @@ class Expr:
 
     `constant` marks literals and parameters, which coerce further than columns do. `text` is the value of a
     constant string. `name` is the column name the expression lends to an output. `json` is the document and the
-    path of a JSON field access, so that a chain of accesses becomes one look into the document.
+    path of a JSON field access (or of an array taken from JSON), so that a chain of accesses becomes one look into the
+    document.
     """
 
     sql: str

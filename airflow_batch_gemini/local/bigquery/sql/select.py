@@ -12,7 +12,7 @@ from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupporte
 
 from .casts import boolean, coerce, comparable, supertype
 from .clauses import group, tail
-from .dialect import only
+from .dialect import only, plain_alias
 from .expressions import translate
 from .relations import Source, translate_from
 from .scope import Context, Expr, Query, Scope
@@ -52,6 +52,7 @@ def _with(node: exp.Expr, outer: Scope | None, context: Context, translator: Tra
     try:
         for cte in clause.expressions:
             only(cte, "this", "alias")
+            plain_alias(cte)
             inner = query(cte.this, outer, context)
             name = context.fresh("w")
             context.ctes[cte.alias.lower()] = replace(inner, sql=name)
