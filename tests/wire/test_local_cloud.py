@@ -195,6 +195,27 @@ def test_an_answer_can_be_lost_after_its_job_exists(cloud: LocalCloud) -> None:
     assert cloud.parts.admin.board.now.answer_lost_after_commit == 0
 
 
+def test_a_job_deleted_at_the_moment_it_ends_leaves_the_others_alone(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees a job ended may delete it before the thread that ended it has put it down."""
+    put(cloud, 1)
+    engine = cloud.parts.vertex.engine
+    end = engine._end
+
+    def end_and_delete(job: Any, state: str, **changes: Any) -> None:
+        end(job, state, **changes)
+        engine.forget(job.id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_end", end_and_delete)
+        name = call(cloud.url + JOBS, "POST", BODY)[1]["name"]
+        cloud.settle(10)
+    assert call(f"{cloud.url}/v1/{name}")[0] == 404
+    for _ in range(3):
+        assert run(cloud)[0]["state"] == "JOB_STATE_SUCCEEDED"
+
+
 def test_a_reset_call_does_nothing(cloud: LocalCloud) -> None:
     """The connection is cut before the call takes effect."""
     cloud.knobs(reset_rate=1, fault_routes="POST .*batchPredictionJobs$")

@@ -89,8 +89,8 @@ class Engine:
     def cancel(self, job_id: str) -> bool:
         """Ask for the end of a job; False when it has ended already."""
         with self._lock:
-            job = self._jobs[job_id]
-            if job.ended_for_good:
+            job = self._jobs.get(job_id)
+            if job is None or job.ended_for_good:
                 return False
             if job.state != CANCELLING:
                 self._change(job, state=CANCELLING)
@@ -154,8 +154,12 @@ class Engine:
         return step if step is not None else self._later(job_id, pace)
 
     def _later(self, job_id: str, pace: Pace) -> float | None:
-        job = self._jobs[job_id]
-        if job.ended_for_good or (job.state == PENDING and self._bench.board.now.stuck_pending):
+        job = self._jobs.get(job_id)  # an ended job may have been deleted by now
+        if (
+            job is None
+            or job.ended_for_good
+            or (job.state == PENDING and self._bench.board.now.stuck_pending)
+        ):
             return None
         wait = pace.next_step(elapsed=time.time() - job.stage_since)
         return wait if wait is None else max(wait, 0.01)
@@ -254,11 +258,13 @@ class Engine:
 
     def _end(self, job: Job, state: str, **changes: Any) -> None:
         self._move(job, state, ended=time.time(), **changes)
-        if self._jobs[job.id].ended_for_good:
+        current = self._jobs.get(job.id)
+        if current is None or current.ended_for_good:
             self._works.pop(job.id, None)
             shutil.rmtree(self._bench.folder / job.id, ignore_errors=True)
 
     def _fail(self, job_id: str, code: int, message: str) -> float | None:
-        job = self._jobs[job_id]
-        self._end(job, FAILED, error_code=code, error_message=message)
+        job = self._jobs.get(job_id)
+        if job is not None and not job.ended_for_good:
+            self._end(job, FAILED, error_code=code, error_message=message)
         return None
