@@ -14,12 +14,12 @@ from airflow_batch_gemini.exceptions import SourceError
 
 IDENTITY = Identity(dag_id="dag", run_id="run", task_id="prepare")
 PARTS = (
-    Part(index=0, uri="gs://work/w/requests/part-00000.jsonl", rows=2, size=20, checksum="AAAA"),
-    Part(index=1, uri="gs://work/w/requests/part-00001.jsonl", rows=1, size=10, checksum="BBBB"),
+    Part(index=0, uri="gs://team/w/requests/part-00000.jsonl", rows=2, size=20, checksum="AAAA"),
+    Part(index=1, uri="gs://team/w/requests/part-00001.jsonl", rows=1, size=10, checksum="BBBB"),
 )
 MANIFEST = Manifest(
     identity=IDENTITY,
-    workspace="gs://work/w",
+    workspace="gs://team/w",
     project_id="p",
     location="us-central1",
     model="publishers/google/models/gemini-3.5-flash",
@@ -49,9 +49,9 @@ def test_an_identity_is_the_task_instance_and_nothing_else() -> None:
 
 def test_a_workspace_is_a_folder_per_task_instance() -> None:
     """A mapped one has its index as one more folder."""
-    work = GcsUri.parse("gs://work/x")
-    assert str(IDENTITY.workspace(work)) == "gs://work/x/dag/run/prepare"
-    assert str(replace(IDENTITY, map_index=3).workspace(work)) == "gs://work/x/dag/run/prepare/3"
+    work = GcsUri.parse("gs://team/x")
+    assert str(IDENTITY.workspace(work)) == "gs://team/x/dag/run/prepare"
+    assert str(replace(IDENTITY, map_index=3).workspace(work)) == "gs://team/x/dag/run/prepare/3"
 
 
 def test_a_manifest_survives_its_file() -> None:
@@ -112,7 +112,7 @@ def test_the_reference_in_xcom_holds_names_and_counts_only() -> None:
     assert [BatchRef.from_xcom(part).indexes for part in whole] == [range(1), range(1, 2)]
     assert BatchRef.from_xcom(MANIFEST.ref.to_dict()).indexes == range(2)
     ref = MANIFEST.ref
-    assert (ref.rows, ref.size, ref.parts, str(ref.folder)) == (3, 30, 2, "gs://work/w")
+    assert (ref.rows, ref.size, ref.parts, str(ref.folder)) == (3, 30, 2, "gs://team/w")
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_what_prepare_did_not_return_is_no_batch(wrong: object) -> None:
 
 def test_a_person_finds_everything_of_a_batch_by_its_name() -> None:
     """On Cloud Storage and in BigQuery."""
-    folder = Workspace(GcsUri.parse("gs://work/w"))
-    assert [str(uri).removeprefix("gs://work/w/") for uri in (
+    folder = Workspace(GcsUri.parse("gs://team/w"))
+    assert [str(uri).removeprefix("gs://team/w/") for uri in (
         folder.manifest, folder.report, folder.requests(0), folder.ledger(1),
         folder.job_input(0, 2, "abc"), folder.predictions(0),
     )] == [

@@ -20,7 +20,7 @@ from airflow_batch_gemini.exceptions import EndpointError, ServiceError
 from airflow_batch_gemini.hooks import _storage
 from airflow_batch_gemini.hooks.workspace import PreconditionLost, WorkspaceHook
 
-FOLDER = GcsUri.parse("gs://work/folder")
+FOLDER = GcsUri.parse("gs://team/folder")
 ANONYMOUS = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "demo"}}
 
 
@@ -37,9 +37,9 @@ def hook(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkspaceH
     """A hook that talks to it, and an empty bucket ``work`` in us-central1."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(ANONYMOUS))
-    server.storage.create_bucket("work", location="us-central1", exist_ok=True)
-    for found in list(server.storage.list("work")):
-        server.storage.delete("work", found.name)
+    server.storage.create_bucket("team", location="us-central1", exist_ok=True)
+    for found in list(server.storage.list("team")):
+        server.storage.delete("team", found.name)
     hook = WorkspaceHook()
     yield hook
     hook.close()
@@ -53,7 +53,7 @@ def test_what_is_written_is_read_with_its_generation_and_checksum(hook: Workspac
     assert stored is not None
     assert stored.data == b'{"a": 1}'
     assert stored.info == written == hook.stat(FOLDER / "a.json")
-    assert (written.uri, written.size) == ("gs://work/folder/a.json", 8)
+    assert (written.uri, written.size) == ("gs://team/folder/a.json", 8)
     assert written.generation > 0
     assert written.updated > 1_700_000_000
 
@@ -199,7 +199,7 @@ def test_a_copy_is_the_same_bytes_under_another_name(hook: WorkspaceHook) -> Non
     source = hook.write(FOLDER / "a", b"data")
     copied = hook.copy(FOLDER / "a", FOLDER / "b/c")
     assert (copied.size, copied.crc32c) == (source.size, source.crc32c)
-    assert copied.uri == "gs://work/folder/b/c"
+    assert copied.uri == "gs://team/folder/b/c"
     with pytest.raises(ServiceError) as caught:
         hook.copy(FOLDER / "none", FOLDER / "d")
     assert caught.value.http_status == 404
@@ -209,7 +209,7 @@ def test_a_copy_goes_on_where_the_server_paused(hook: WorkspaceHook, monkeypatch
     """A large copy answers a token until it is done."""
     tokens: list[Any] = []
     hook.write(FOLDER / "a", b"data")
-    rewrite = type(hook.client().bucket("work").blob("a")).rewrite
+    rewrite = type(hook.client().bucket("team").blob("a")).rewrite
 
     def in_two_steps(blob: Any, source: Any, token: str | None = None, **kwargs: Any) -> Any:
         tokens.append(token)
@@ -224,10 +224,10 @@ def test_listing_and_globbing_find_what_lies_below(hook: WorkspaceHook) -> None:
     """By name; the folder's name is not a mere prefix; a star stays in its segment."""
     for name in ["rows/a.jsonl", "rows/b.jsonl", "rows/b.csv", "rows/x/c.jsonl", "rows2/d.jsonl"]:
         hook.write(FOLDER / name, b"")
-    hook.client().bucket("work").blob("folder/rows/").upload_from_string(b"")
+    hook.client().bucket("team").blob("folder/rows/").upload_from_string(b"")
 
     def names(found: list[Any]) -> list[str]:
-        return [info.uri.removeprefix("gs://work/folder/") for info in found]
+        return [info.uri.removeprefix("gs://team/folder/") for info in found]
 
     assert names(hook.list(FOLDER / "rows")) == [
         "rows/a.jsonl",
@@ -235,7 +235,7 @@ def test_listing_and_globbing_find_what_lies_below(hook: WorkspaceHook) -> None:
         "rows/b.jsonl",
         "rows/x/c.jsonl",
     ]
-    assert len(hook.list(GcsUri.parse("gs://work"))) == 5
+    assert len(hook.list(GcsUri.parse("gs://team"))) == 5
     assert names(hook.glob(FOLDER / "rows/*.jsonl")) == ["rows/a.jsonl", "rows/b.jsonl"]
     assert names(hook.glob(FOLDER / "rows*/**/?.jsonl")) == [
         "rows/a.jsonl",
@@ -250,13 +250,13 @@ def test_an_oddly_named_object_beside_those_that_are_meant_is_passed_over(hook: 
     """Somebody else put it there; a name that is refused as input is not asked for here."""
     hook.write(FOLDER / "rows/a.jsonl", b"")
     for odd in ("folder/rows//b.jsonl", "folder/rows/./c.jsonl"):
-        hook.client().bucket("work").blob(odd).upload_from_string(b"")
-    assert [info.uri for info in hook.glob(FOLDER / "rows/*.jsonl")] == ["gs://work/folder/rows/a.jsonl"]
+        hook.client().bucket("team").blob(odd).upload_from_string(b"")
+    assert [info.uri for info in hook.glob(FOLDER / "rows/*.jsonl")] == ["gs://team/folder/rows/a.jsonl"]
 
 
 def test_a_bucket_has_a_location_or_is_an_error(hook: WorkspaceHook) -> None:
     """As the service spells it."""
-    assert hook.bucket_location("work").lower() == "us-central1"
+    assert hook.bucket_location("team").lower() == "us-central1"
     with pytest.raises(ServiceError) as caught:
         hook.bucket_location("no-such-bucket")
     assert caught.value.http_status == 404
