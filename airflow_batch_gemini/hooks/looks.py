@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch import looking
 from airflow_batch_gemini.batch.job import Job
@@ -51,7 +51,8 @@ class SharedLooks:
         self._project_id = project_id
         self._location = location
         self._waiting: set[_Waiting] = set()
-        self._round = asyncio.Lock()
+        self._round: asyncio.Future[None] | None = None
+        """Done when the round that is being held is over."""
         self._no_listing_until = 0.0
 
     async def look(self, job_name: str, *, created: float | None, pause: float) -> Job:
@@ -67,9 +68,12 @@ class SharedLooks:
         self._waiting.add(me)
         try:
             await asyncio.wait([me.seen], timeout=pause)
-            async with self._round:
-                if not me.seen.done():
+            while not me.seen.done():
+                if self._round is None:
                     await self._hold(me)
+                else:
+                    either: list[asyncio.Future[Any]] = [me.seen, self._round]
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             seen = me.seen.result()
         finally:
             self._waiting.discard(me)
@@ -78,6 +82,15 @@ class SharedLooks:
         raise seen
 
     async def _hold(self, me: _Waiting) -> None:
+        """Hold a round; it is over even when its holder is cancelled."""
+        held = self._round = asyncio.get_running_loop().create_future()
+        try:
+            await self._look_round(me)
+        finally:
+            self._round = None
+            held.set_result(None)
+
+    async def _look_round(self, me: _Waiting) -> None:
         """Look at the jobs of all who join, and tell them."""
         now = asyncio.get_running_loop().time()
         joined: dict[str, list[_Waiting]] = {me.job_name: []}

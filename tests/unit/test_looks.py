@@ -270,6 +270,31 @@ def test_whoever_is_killed_takes_no_look_from_the_others(killed: int) -> None:
     assert {type(answer) for answer in answers} == {Job}
 
 
+def test_a_look_that_hangs_holds_up_nobody_who_was_listed() -> None:
+    """One job is on no listing and its look takes a minute: the others know after the listing."""
+    vertex = fleet(50)
+    vertex.unlisted = frozenset({0})
+    times: dict[int, float] = {}
+
+    async def hang(_job_name: str) -> Job:
+        await asyncio.sleep(60.0)
+        return Job(name=name(0), state="JOB_STATE_RUNNING")
+
+    vertex.aget = hang  # type: ignore[method-assign]  # a look that hangs
+
+    async def waits(shared: SharedLooks, number: int) -> None:
+        await shared.look(name(number), created=5.0, pause=10.0)
+        times[number] = asyncio.get_running_loop().time()
+
+    async def story() -> None:
+        shared = looks(vertex)
+        await asyncio.gather(*(waits(shared, n) for n in range(50)))
+
+    run(story())
+    assert times.pop(0) == 70.0
+    assert set(times.values()) == {10.0}
+
+
 def test_a_short_interval_does_not_drag_the_long_ones_along() -> None:
     """One at five seconds among twenty at a minute: these are looked at twice a minute at most."""
     vertex = fleet(21)
