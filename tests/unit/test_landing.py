@@ -243,7 +243,8 @@ def test_every_prediction_file_below_the_folder_is_landed_and_nothing_else() -> 
         f"{FOLDER}/predictions.jsonl-00001-of-00002",
         f"{FOLDER}/sub/predictions.jsonl-00000-of-00002",
     ]
-    assert predictions.table == planned.tables.predictions == TABLES.landing(0, 2)
+    assert predictions.table == planned.tables.predictions
+    assert predictions.table.table.startswith(TABLES.landing(0, 2).table)
     assert requests.configuration["load"]["sourceUris"] == [PART.uri]
     assert requests.salt == "42"
 
@@ -252,8 +253,8 @@ def test_files_written_anew_are_loaded_anew() -> None:
     """The generation of an object is part of the job's name."""
     first = plan(ended(), files=[StoredFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 1, "c")])
     again = plan(ended(), files=[StoredFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 2, "c")])
-    assert first.loads[1].configuration == again.loads[1].configuration
     assert first.loads[1].salt != again.loads[1].salt
+    assert first.loads[1].table != again.loads[1].table
 
 
 @pytest.mark.parametrize("found", [None, replace(REQUESTS, checksum="other")])
@@ -354,11 +355,14 @@ def test_the_plan_knows_every_table_it_makes() -> None:
         landing=TABLES,
         results=TableName.parse("p.d.results"),
         errors=TableName.parse("p.d.results_errors"),
+        attempt="0199",
     )
-    assert whole.kept == (TABLES.requests(0), TABLES.landing(0, 2), whole.outcomes)
-    assert whole.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"] == (
-        f"gemini_outcomes_{MANIFEST.batch_id}"
-    )
+    assert whole.kept == (*(load.table for load in parts[0].loads), whole.outcomes)
+    classified = whole.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"]
+    assert classified == whole.outcomes.table
+    assert classified.startswith(f"gemini_outcomes_{MANIFEST.batch_id}_")
+    assert replace(whole, attempt="0200").outcomes != whole.outcomes
+    assert replace(whole, attempt="0200").published == whole.published
     assert "GROUP BY outcome" in whole.audit()["query"]["query"]
     assert whole.publish() == query(whole.publish()["query"]["query"])
     assert query_into("SELECT 1", whole.outcomes)["query"]["writeDisposition"] == "WRITE_TRUNCATE"
