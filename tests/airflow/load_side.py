@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,17 @@ class World:
         )
         self.put_bytes(self.places.manifest, self.manifest.to_json())
 
+    def prepared_from(self, template: str) -> Manifest:
+        """Prepare the same requests anew from another template."""
+        manifest = replace(self.manifest, template_fingerprint=template)
+        self.put_bytes(self.places.manifest, manifest.to_json())
+        return manifest
+
+    @property
+    def attempt(self) -> uuid.UUID:
+        """Id of the newest attempt."""
+        return uuid.UUID(int=self.attempts)
+
     def put(self, uri: GcsUri, lines: Sequence[dict[str, Any]]) -> str:
         return self.put_bytes(uri, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
@@ -185,7 +196,7 @@ class World:
 
     def context(self, **more: Any) -> Any:
         self.attempts += 1
-        ti = SimpleNamespace(id=uuid.UUID(int=self.attempts), try_number=self.attempts)
+        ti = SimpleNamespace(id=self.attempt, try_number=self.attempts)
         return {"ti": ti, "ds": "2026-09-01", "outlet_events": {}, **more}
 
     def load(self, **kwargs: Any) -> dict[str, Any]:
