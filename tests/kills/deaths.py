@@ -37,13 +37,15 @@ How = Literal["SIGKILL", "SIGSTOP", "SIGTERM"]
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Who is to die where. ``step``, ``task`` and ``run`` may hold wildcards."""
+    """Who is to die where. ``step``, ``when``, ``task`` and ``run`` may be or hold wildcards."""
 
-    step: str
-    when: When
+    step: str = "*"
+    when: When | Literal["*"] = "*"
     how: How = "SIGKILL"
     nth: int = 1
     """Which of the moments of this name in the life of one process; 0 means any."""
+    count: int = 0
+    """Which of all its moments; 0 means any."""
     task: str = "*"
     run: str = "*"
     attempt: int = 0
@@ -59,6 +61,7 @@ class Moment:
     step: str
     when: When
     nth: int
+    count: int
     task: str
     run: str
     attempt: int
@@ -106,7 +109,7 @@ def install() -> bool:
     _passed.clear()
     if VARIABLE not in os.environ:
         return False
-    for hook, methods in _hooks().items():
+    for hook, methods in hooks().items():
         for method, name_of in methods.items():
             _wrap(hook, method, name_of)
     return True
@@ -150,6 +153,7 @@ def _moment(step: str, when: When) -> Moment:
         step=step,
         when=when,
         nth=_passed[step, when],
+        count=_passed.total(),
         task=getattr(ti, "task_id", ""),
         run=getattr(ti, "run_id", ""),
         attempt=getattr(ti, "try_number", 0),
@@ -161,8 +165,9 @@ def _moment(step: str, when: When) -> Moment:
 
 def _fits(order: Order, moment: Moment) -> bool:
     return (
-        order.when == moment.when
+        order.when in {"*", moment.when}
         and order.nth in {0, moment.nth}
+        and order.count in {0, moment.count}
         and order.attempt in {0, moment.attempt}
         and fnmatchcase(moment.step, order.step)
         and fnmatchcase(moment.task, order.task)
@@ -287,7 +292,7 @@ def _write(given: Arguments) -> str:
 def _purpose(verb: str) -> Callable[[Arguments], str]:
     def name(given: Arguments) -> str:
         found = _JOB.fullmatch(given["job"].job_id)
-        return f"{verb} {found['purpose'] if found else 'query'}"
+        return f"{verb} job {found['purpose'] if found else 'query'}"
 
     return name
 
@@ -304,7 +309,8 @@ def _plain(name: str) -> Callable[[Arguments], str]:
     return lambda _given: name
 
 
-def _hooks() -> dict[type, dict[str, Callable[[Arguments], str]]]:
+def hooks() -> dict[type, dict[str, Callable[[Arguments], str]]]:
+    """Return hook → method → what a call of it is called."""
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
