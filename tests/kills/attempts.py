@@ -217,7 +217,7 @@ def _operator(batch: Batch, task: Task, given: Any) -> Any:
         batch=given,
         results_table=batch.results,
         deferrable=batch.deferrable,
-        poll_interval=0.02,
+        poll_interval=0.05,
         timeout=60,
     )
 

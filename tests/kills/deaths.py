@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +69,8 @@ class Moment:
     parent: int
     time: float
     did: How | None = None
+    error: str | None = None
+    """What the call raised; ``after`` it only."""
 
     @property
     def name(self) -> str:
@@ -115,12 +117,12 @@ def install() -> bool:
     return True
 
 
-def pass_by(step: str, when: When) -> None:
+def pass_by(step: str, when: When, *, error: BaseException | None = None) -> None:
     """Note the moment in the journal, and obey the order for it if there is one."""
     _passed[step, when] += 1
-    moment = _moment(step, when)
+    moment = replace(_moment(step, when), error=None if error is None else type(error).__name__)
     order = _take(moment)
-    _note(moment if order is None else Moment(**{**asdict(moment), "did": order.how}))
+    _note(moment if order is None else replace(moment, did=order.how))
     if order is None:
         return
     kind = signal.Signals[order.how]
@@ -211,8 +213,10 @@ def _step(name: str) -> Iterator[None]:
         pass_by(name, "before")
         try:
             yield
-        finally:
-            pass_by(name, "after")
+        except BaseException as error:
+            pass_by(name, "after", error=error)
+            raise
+        pass_by(name, "after")
     finally:
         _inside.reset(token)
 

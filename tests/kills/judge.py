@@ -52,17 +52,22 @@ def balance(
 def orphans(moments: Iterable[Moment]) -> int:
     """Return how many copies of the input nobody is going to use and nobody has to delete.
 
-    Whoever dies between the copy and its intent has told nobody of the copy, and a refused post needs no fence.
+    Whoever dies between the copy and the intent has told nobody of the copy, and a refused post needs no fence.
     """
-    seen: dict[int, Counter[str]] = defaultdict(Counter)
+    untold: dict[int, int] = defaultdict(int)
+    refused = 0
     for moment in moments:
-        if moment.when == "after":
-            seen[moment.attempt][moment.step] += 1
-    left = 0
-    for steps in seen.values():
-        copies = steps["copy input"] + steps["start job clone"]
-        left += max(0, copies - steps["write ledger INTENT"]) + steps["write ledger REFUSED"]
-    return left
+        if moment.when == "before" or moment.error not in {None, "PreconditionLost"}:
+            continue
+        if moment.step in {"copy input", "start job clone"}:
+            untold[moment.attempt] = 1
+        elif moment.step in {"delete input", "start job drop"} or (
+            moment.step == "write ledger INTENT" and not moment.error
+        ):
+            untold[moment.attempt] = 0
+        elif moment.step == "write ledger REFUSED":
+            refused += 1
+    return sum(untold.values()) + refused
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,8 +145,8 @@ def by_chance(seed: int, paths: Paths, *, pairs: bool = False) -> Script:
     """
     rng = random.Random(seed)
     parts = 2 if rng.random() < 0.2 else 1
-    deaths: dict[str, tuple[float, ...]] = {"prepare": (0.75, 0.25), "submit": (0.1, 0.45, 0.45)}
-    deaths |= {"submit 1": (0.5, 0.5), "load": (0.1, 0.3, 0.4, 0.2)}
+    deaths: dict[str, tuple[float, ...]] = {"prepare": (0.6, 0.4), "submit": (0.0, 0.3, 0.4, 0.3)}
+    deaths |= {"submit 1": (0.5, 0.5), "load": (0.0, 0.2, 0.5, 0.3)}
     fates = {}
     for task, chances in deaths.items():
         path = paths[task.split()[0]]
