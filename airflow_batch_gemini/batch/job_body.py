@@ -103,8 +103,8 @@ def job_body(
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the REST body of a job. Source and destination are ``gs://`` or ``bq://``; the kinds may be mixed."""
-    if not display_name.strip():
-        raise ConfigurationError("A job needs a display name. Nothing was sent.")
+    if not display_name.strip() or any("\ud800" <= char <= "\udfff" for char in display_name):
+        raise ConfigurationError("A job needs a display name, in whole characters. Nothing was sent.")
     return {
         "displayName": display_name[:_MAX_DISPLAY_NAME],
         "model": model_path(model),

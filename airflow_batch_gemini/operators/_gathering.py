@@ -10,7 +10,7 @@ from airflow_batch_gemini.batch.landing import Column, TableInfo
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest, Workspace
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
 from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook) -> LoadPlan:
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
-    ref = BatchRef.from_xcom(operator.batch)
+    ref = _checked(operator)
     project = operator.project_id or warehouse.project_id or None
     results = TableName.parse(operator.results_table, default_project=project)
     errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
@@ -50,6 +50,19 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook) -> LoadP
             results=results,
             errors=errors,
         )
+
+
+def _checked(operator: GeminiBatchLoadOperator) -> BatchRef:
+    """Judge every name by its grammar, before the connection's credential is loaded to complete one."""
+    ref = BatchRef.from_xcom(operator.batch)
+    GcsUri.parse(ref.workspace)
+    for table in filter(None, (operator.results_table, operator.errors_table)):
+        TableName.parse(table, default_project="project")
+    if operator.landing_dataset:
+        DatasetName.parse(operator.landing_dataset, default_project="project")
+    if operator.project_id:
+        project_id(operator.project_id)
+    return ref
 
 
 def keep_report(operator: GeminiBatchLoadOperator, plan: LoadPlan, report: Report) -> None:
