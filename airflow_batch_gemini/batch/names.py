@@ -52,7 +52,9 @@ def _checked(pattern: re.Pattern[str], value: object, what: str, example: str) -
 
 
 def _refused(value: object, what: str) -> InvalidNameError:
-    shown = f"{value[:_SHOWN]!r}{'…' if len(value) > _SHOWN else ''}" if isinstance(value, str) else _kind(value)
+    shown = (
+        f"{value[:_SHOWN]!r}{'…' if len(value) > _SHOWN else ''}" if isinstance(value, str) else _kind(value)
+    )
     return InvalidNameError(f"{shown} is not {what}. Nothing was sent; correct it.")
 
 
