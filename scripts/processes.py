@@ -55,6 +55,25 @@ class Process:
             return None
         return found if same and lives(found) else None
 
+    def family(self) -> list[psutil.Process]:
+        """Return the process and all that descend from it; nothing when it has ended."""
+        found = self.running
+        return [found, *_children(found)] if found else []
+
+    def pause(self) -> None:
+        """Stop the clock for it and its family, the parents first: nobody of them is to notice."""
+        for one in self.family():
+            _tell(one, psutil.Process.suspend)
+
+    def resume(self) -> None:
+        """Let it and its family go on."""
+        for one in reversed(self.family()):
+            _tell(one, psutil.Process.resume)
+
+    def kill(self) -> None:
+        """End it and its family at once, as a machine that loses power would, and wait until they are gone."""
+        _end(self.family(), psutil.Process.kill)
+
     def last_words(self, lines: int = 40) -> str:
         """Return the end of its log."""
         return tail(Path(self.log), lines)
@@ -90,11 +109,15 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 def _end(group: Sequence[psutil.Process], end: Callable[[psutil.Process], None]) -> None:
     for process in filter(lives, group):
-        with suppress(psutil.NoSuchProcess):
-            end(process)
+        _tell(process, end)
     deadline = time.monotonic() + GRACE_SECONDS
     while any(map(lives, group)) and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+def _tell(process: psutil.Process, what: Callable[[psutil.Process], None]) -> None:
+    with suppress(psutil.NoSuchProcess):
+        what(process)
 
 
 def save(processes: Sequence[Process], path: Path) -> None:
