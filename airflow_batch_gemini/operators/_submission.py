@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
     from airflow_batch_gemini.operators._inputs import JobInputs
-    from airflow_batch_gemini.operators._ledger import LedgerStore
+    from airflow_batch_gemini.hooks.ledger import LedgerStore
 
 
 @dataclass(kw_only=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_batch_gemini.hooks.gemini_batch import CancelAnswer, GeminiBatchHook
-    from airflow_batch_gemini.operators._ledger import LedgerStore
+    from airflow_batch_gemini.hooks.ledger import LedgerStore
 
 
 class GeminiBatchCancelOperator(BaseOperator):
@@ -92,7 +92,7 @@ class GeminiBatchCancelOperator(BaseOperator):
     ) -> Iterable[tuple[str, LedgerStore | None]]:
         """Yield what the ledgers know; one that cannot be read joins the *errors* and keeps no other back."""
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-        from airflow_batch_gemini.operators._ledger import LedgerStore
+        from airflow_batch_gemini.hooks.ledger import LedgerStore
 
         workspace = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         for part in ref.indexes:

@@ -135,7 +135,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
         from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
         from airflow_batch_gemini.operators._inputs import JobInputs
-        from airflow_batch_gemini.operators._ledger import LedgerStore
+        from airflow_batch_gemini.hooks.ledger import LedgerStore
         from airflow_batch_gemini.operators._submission import Submission
 
         ref = BatchRef.from_xcom(self.batch)

@@ -29,7 +29,7 @@ from airflow_batch_gemini.exceptions import (
 )
 from airflow_batch_gemini.hooks._storage import ObjectInfo, PreconditionLost, StoredObject
 from airflow_batch_gemini.operators._inputs import JobInputs
-from airflow_batch_gemini.operators._ledger import LedgerStore
+from airflow_batch_gemini.hooks.ledger import LedgerStore
 from airflow_batch_gemini.operators._submission import Submission
 
 SETTLE = 10.0
