@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,16 @@ class AirflowApi:
         except OSError:
             return ["api-server", *names]
         return [name for name in names if (health.get(name) or {}).get("status") != "healthy"]
+
+    def serves_workers(self) -> bool:
+        """Have the server build what workers call; it does so at the first call, for longer than a worker waits."""
+        try:
+            call("PATCH", f"{self.base}/execution/task-instances/{uuid.UUID(int=0)}/run", {}, timeout=60)
+        except urllib.error.HTTPError as error:
+            return error.code in {401, 403}
+        except OSError:
+            return False
+        return True
 
     def dag_ids(self) -> list[str]:
         """Return the DAGs that are parsed."""

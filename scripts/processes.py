@@ -56,9 +56,17 @@ class Process:
         return found if same and lives(found) else None
 
     def family(self) -> list[psutil.Process]:
-        """Return the process and all that descend from it; nothing when it has ended."""
+        """Return what runs of the process and of all that descend from it: orphans too, by their session."""
         found = self.running
-        return [found, *_children(found)] if found else []
+        family = [found, *_children(found)] if found else []
+        return family + [other for other in psutil.process_iter() if self._left(other) and other not in family]
+
+    def _left(self, other: psutil.Process) -> bool:
+        """Say whether *other* belongs to the session that this process began."""
+        try:
+            return os.getsid(other.pid) == self.pid and other.create_time() >= self.created - 1
+        except (OSError, psutil.NoSuchProcess):
+            return False
 
     def pause(self) -> None:
         """Stop the clock for it and its family, the parents first: nobody of them is to notice."""
@@ -93,7 +101,7 @@ def lives(process: psutil.Process) -> bool:
 def stop(processes: Sequence[Process]) -> None:
     """Stop all of them and everything they started, gently and then by force, and wait until they are gone."""
     mains = [found for process in processes if (found := process.running)]
-    family = [*mains, *(child for main in mains for child in _children(main))]
+    family = [one for process in processes for one in process.family()]
     for end in (psutil.Process.terminate, psutil.Process.kill):
         # The main processes first: they send their own children home.
         for group in (mains, family):

@@ -112,8 +112,14 @@ class Stack:
         dead = [process.name for process in self.processes() if process.running is None]
         # The others die of a missing database.
         for name in sorted(dead, key="postgres".__ne__):
-            self._launch(name)
+            self.process(name).kill()  # what it has left behind; in a container that would be gone with it
+            self.launch(name)
         return dead
+
+    def dismiss(self, name: str) -> None:
+        """Kill one process for good."""
+        self.process(name).kill()
+        save([other for other in self.processes() if other.name != name], self._record)
 
     def _start(self) -> None:
         airflow_url = f"http://127.0.0.1:{free_port(wish=self.ui_port)}"
@@ -122,19 +128,20 @@ class Stack:
         addresses = {"airflow": airflow_url, "cloud": cloud_url, "postgres": database}
         self._addresses.write_text(json.dumps(addresses))
         self._exports.unlink(missing_ok=True)
-        cloud = self._launch("local cloud")
+        cloud = self.launch("local cloud")
         if database:
-            self._launch("postgres")
+            self.launch("postgres")
         self._migrate()
         wait_for(lambda: self._exports.exists() and _answers(cloud_url), timeout=60, alive=[cloud])
         extra = [f"triggerer-{number}" for number in range(2, self.triggerers + 1)]
         for name in (*COMPONENTS, *extra):
-            self._launch(name)
+            self.launch(name)
         wait_for(lambda: not self.api.unhealthy(), timeout=180, alive=self.processes())
+        wait_for(self.api.serves_workers, timeout=120, alive=self.processes())
         wait_for(self._dags_are_there, timeout=120, alive=self.processes())
 
-    def _launch(self, name: str) -> Process:
-        """Start one process and put it on record, in the place of the one of its name."""
+    def launch(self, name: str) -> Process:
+        """Start one process, like ``triggerer-2``, and put it on record in the place of the one of its name."""
         python, env = own_python()
         log = self.log(name.replace(" ", "-"))
         if name == "postgres" and (database := self._database):

@@ -29,16 +29,12 @@ def story(
     **wait_arguments: Any,
 ) -> DAG:
     """Return one variant."""
-    if not hasattr(GeminiBatchSensor, "HACK"):  # HACK
-        import inspect
-        known = inspect.signature(GeminiBatchSensor.__init__).parameters
-        wait_arguments = {k: v for k, v in wait_arguments.items() if k in known}
     with DAG(
         dag_id=dag_id,
         schedule=None,
         dagrun_timeout=dagrun_timeout,
         params={"parts": Param(1, type="integer", minimum=1)},
-        default_args={"retries": 3, "retry_delay": timedelta(seconds=1)},
+        default_args={"retries": 8, "retry_delay": timedelta(seconds=1)},
     ) as dag:
         prepare = GeminiBatchPrepareOperator(
             task_id="prepare",
@@ -60,7 +56,6 @@ def story(
             batch=prepare.output,
             results_table=f"{DATASET}.story_results",
             poll_interval=1,
-            retries=8,
             trigger_rule=load_when,
         )
         wait >> load
