@@ -40,6 +40,10 @@ class AirflowApi:
             return ["api-server", *names]
         return [name for name in names if (health.get(name) or {}).get("status") != "healthy"]
 
+    def triggerers(self) -> list[int]:
+        """Return the ids of the triggerers that send heartbeats."""
+        return [job["id"] for job in self._call("GET", "jobs?job_type=TriggererJob&is_alive=true")["jobs"]]
+
     def serves_workers(self) -> bool:
         """Have the server build what workers call; it does so at the first call, for longer than a worker waits."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from stack import DAGS, Stack
 
 HERE = Path(__file__).parent
 PATH = (HERE.parent / "kills", HERE / "settings")
+sys.path.append(str(PATH[0]))
 FASTER = {
     # A task is given up after 15 s without a heartbeat instead of 300 s, a triggerer after 15 s instead of 30 s.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
@@ -51,7 +52,7 @@ class Watch:
 
     def _look_on(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            with suppress(OSError, TimeoutError):
+            with suppress(OSError, http.client.HTTPException):
                 self._look()
 
     def _look(self) -> None:
@@ -127,15 +128,20 @@ class Run:
             name: job for name, job in self.watch.seen.jobs.items() if job["display_name"].endswith(self.run_id)
         }
 
+    def ledger(self, part: int) -> dict[str, Any]:
+        """Return the ledger of a part."""
+        name = f"gemini/{self.dag_id}/{self.run_id}/prepare/ledger/part-{part:05d}.json"
+        url = f"{self.watch.stack.cloud_url}/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(name, safe='')}?alt=media"
+        return dict(call("GET", url))
+
     def job(self, part: int) -> Mapping[str, Any]:
-        """Return the one job of a part; what never ran (its input was taken away) is none."""
-        jobs = [
-            {**job, "name": name}
-            for name, job in self.jobs.items()
-            if f" part {part} " in job["display_name"] and job["state"] != "JOB_STATE_FAILED"
-        ]
-        assert len(jobs) == 1, (part, jobs)
-        return jobs[0]
+        """Return the job of a part, as the ledger names it."""
+        return self.watch.seen.jobs[self.ledger(part)["job_name"]]
+
+    def spare_jobs(self) -> dict[str, Mapping[str, Any]]:
+        """Return the jobs that no ledger stands for."""
+        kept = {self.ledger(part)["job_name"] for part in range(self.parts)}
+        return {name: job for name, job in self.jobs.items() if name not in kept}
 
     def until(self, condition: Callable[[], Any], what: str, *, timeout: float = 180) -> Any:
         """Wait for something to be seen of this run."""
@@ -170,9 +176,9 @@ class Run:
         """Return the rows that were paid for."""
         return sum(int(job["billed_rows"]) for job in self.jobs.values())
 
-    def cancelled(self) -> list[str]:
-        """Return the jobs that somebody cancelled."""
-        return [name for name, job in self.jobs.items() if "CANCEL" in job["state"]]
+    def cancelled(self) -> list[int]:
+        """Return the parts whose job somebody cancelled."""
+        return [part for part in range(self.parts) if "CANCEL" in self.job(part)["state"]]
 
     def results(self) -> list[tuple[str, str]]:
         """Return key and answer of every row of the results table, doubled ones too."""
