@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from airflow_batch_gemini.batch.job_body import BATCH
 
 LISTED_FROM = 4
-"""Fewer jobs than this are looked at one by one; ``SHARED_LOOKS_OFF`` always."""
-SHARED_LOOKS_OFF = 1 << 62
-NO_LISTING_SECONDS = 600.0
+"""Fewer jobs than this are looked at one by one."""
+REFUSED_SECONDS = 600.0
 """How long listing is left alone after Vertex AI refused it."""
+FAILED_SECONDS = 60.0
+"""And after it failed otherwise."""
 MISSES_IN_A_ROW = 5
-"""Single looks that fail one after the other before a round gives up on the rest of it."""
-REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
-"""HTTP codes by which Vertex AI says that it will not list, however often it is asked."""
+"""Single looks that fail one after the other before all are spared for a while."""
+SPARED_SECONDS = 10.0
+_REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
 _NEAR = 0.5
 
 
@@ -57,3 +58,8 @@ def listing_pays(*, pages: int, unseen: int) -> bool:
     Jobs of earlier nights fill pages too: a listing never costs more than the single looks it spares.
     """
     return unseen > pages
+
+
+def no_listing_seconds(http_status: int | None) -> float:
+    """Return how long not to list after a listing failed: longer when Vertex AI will not, however often it is asked."""
+    return REFUSED_SECONDS if http_status in _REFUSALS else FAILED_SECONDS

@@ -11,7 +11,13 @@ import pytest
 from virtual_time import run
 
 from airflow_batch_gemini.batch.job import Job
-from airflow_batch_gemini.batch.looking import LISTED_FROM, MISSES_IN_A_ROW, NO_LISTING_SECONDS
+from airflow_batch_gemini.batch.looking import (
+    FAILED_SECONDS,
+    LISTED_FROM,
+    MISSES_IN_A_ROW,
+    REFUSED_SECONDS,
+    SPARED_SECONDS,
+)
 from airflow_batch_gemini.exceptions import JobLostError, ServiceError
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
@@ -187,7 +193,7 @@ def test_a_refused_listing_is_not_asked_for_again_for_a_while() -> None:
         for _ in range(3):
             await once(shared, 10)
             rounds.append(vertex.pages)
-        await asyncio.sleep(NO_LISTING_SECONDS)
+        await asyncio.sleep(REFUSED_SECONDS)
         vertex.listing = None
         await once(shared, 10)
         return [*rounds, vertex.pages]
@@ -210,8 +216,23 @@ def test_a_storm_is_not_answered_with_a_storm() -> None:
     assert MISSES_IN_A_ROW <= len(vertex.gets) <= MISSES_IN_A_ROW + 20
 
 
+def test_a_storm_that_is_over_is_forgotten() -> None:
+    """After some seconds looks go on, and one success counts all misses as past."""
+    vertex = fleet(1)
+    storm: list[Exception] = [STORM] * MISSES_IN_A_ROW
+    vertex.getting = lambda _number: storm.pop() if storm else None
+
+    async def story() -> list[str]:
+        shared = looks(vertex)
+        pauses = [*[0.0] * MISSES_IN_A_ROW, 0.0, SPARED_SECONDS / 2, SPARED_SECONDS, 0.0]
+        return [type((await once(shared, 1, pause=pause))[0]).__name__ for pause in pauses]
+
+    assert run(story()) == ["ServiceError"] * (MISSES_IN_A_ROW + 2) + ["Job"] * 2
+    assert len(vertex.gets) == MISSES_IN_A_ROW + 2
+
+
 def test_a_listing_that_fails_for_once_is_made_up_for_by_single_looks() -> None:
-    """And tried again the next time."""
+    """And tried again after a minute."""
     vertex = fleet(30)
     vertex.listing = STORM
 
@@ -219,6 +240,7 @@ def test_a_listing_that_fails_for_once_is_made_up_for_by_single_looks() -> None:
         shared = looks(vertex)
         first = await once(shared, 30)
         vertex.listing = None
+        await asyncio.sleep(FAILED_SECONDS)
         await once(shared, 30)
         return first
 
@@ -238,18 +260,17 @@ def test_an_error_is_told_to_those_who_asked_for_that_job() -> None:
     assert (str(lost), type(missed), seen.name) == ("gone", ServiceError, name(2))
 
 
-def test_two_who_wait_for_the_same_job_share_one_look() -> None:
-    """Also when one came with another name for the pause."""
-    vertex = fleet(1)
+def test_two_who_wait_for_the_same_job_both_see_it() -> None:
+    """Two tasks that wait for one job, listed or not."""
+    for others in (0, 20):
+        vertex = fleet(1 + others)
 
-    async def story() -> list[Job]:
-        shared = looks(vertex)
-        return await asyncio.gather(
-            shared.look(name(0), created=5.0, pause=10.0), shared.look(name(0), created=None, pause=18.0)
-        )
+        async def story(vertex: Vertex = vertex, others: int = others) -> list[Job]:
+            shared = looks(vertex)
+            jobs = [0, 0, *range(1, 1 + others)]
+            return await asyncio.gather(*(shared.look(name(n), created=5.0, pause=10.0) for n in jobs))
 
-    assert {job.name for job in run(story())} == {name(0)}
-    assert vertex.gets == [0]
+        assert [job.name for job in run(story())[:2]] == [name(0), name(0)]
 
 
 @pytest.mark.parametrize("killed", [0, 1])
@@ -268,6 +289,32 @@ def test_whoever_is_killed_takes_no_look_from_the_others(killed: int) -> None:
     answers = run(story())
     assert isinstance(answers.pop(killed), asyncio.CancelledError)
     assert {type(answer) for answer in answers} == {Job}
+
+
+def test_a_look_that_hangs_holds_up_nobody_who_was_listed() -> None:
+    """One job is on no listing and its looks take a minute: the others go on every ten seconds."""
+    vertex = fleet(50)
+    vertex.unlisted = frozenset({0})
+    times: dict[int, float] = {}
+
+    async def hang(_job_name: str) -> Job:
+        await asyncio.sleep(60.0)
+        return Job(name=name(0), state="JOB_STATE_RUNNING")
+
+    vertex.aget = hang  # type: ignore[method-assign]  # a look that hangs
+
+    async def waits(shared: SharedLooks, number: int) -> None:
+        for _ in range(4):
+            await shared.look(name(number), created=5.0, pause=10.0)
+        times[number] = asyncio.get_running_loop().time()
+
+    async def story() -> None:
+        shared = looks(vertex)
+        await asyncio.gather(*(waits(shared, n) for n in range(50)))
+
+    run(story())
+    assert times.pop(0) >= 280.0
+    assert set(times.values()) == {40.0}
 
 
 def test_a_short_interval_does_not_drag_the_long_ones_along() -> None:
