@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -37,13 +37,15 @@ How = Literal["SIGKILL", "SIGSTOP", "SIGTERM"]
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Who is to die where. ``step``, ``task`` and ``run`` may hold wildcards."""
+    """Who is to die where. ``step``, ``when``, ``task`` and ``run`` may be or hold wildcards."""
 
-    step: str
-    when: When
+    step: str = "*"
+    when: When | Literal["*"] = "*"
     how: How = "SIGKILL"
     nth: int = 1
     """Which of the moments of this name in the life of one process; 0 means any."""
+    count: int = 0
+    """Which of all its moments; 0 means any."""
     task: str = "*"
     run: str = "*"
     attempt: int = 0
@@ -59,6 +61,7 @@ class Moment:
     step: str
     when: When
     nth: int
+    count: int
     task: str
     run: str
     attempt: int
@@ -66,6 +69,8 @@ class Moment:
     parent: int
     time: float
     did: How | None = None
+    error: str | None = None
+    """What the call raised; ``after`` it only."""
 
     @property
     def name(self) -> str:
@@ -106,18 +111,18 @@ def install() -> bool:
     _passed.clear()
     if VARIABLE not in os.environ:
         return False
-    for hook, methods in _hooks().items():
+    for hook, methods in hooks().items():
         for method, name_of in methods.items():
             _wrap(hook, method, name_of)
     return True
 
 
-def pass_by(step: str, when: When) -> None:
+def pass_by(step: str, when: When, *, error: BaseException | None = None) -> None:
     """Note the moment in the journal, and obey the order for it if there is one."""
     _passed[step, when] += 1
-    moment = _moment(step, when)
+    moment = replace(_moment(step, when), error=None if error is None else type(error).__name__)
     order = _take(moment)
-    _note(moment if order is None else Moment(**{**asdict(moment), "did": order.how}))
+    _note(moment if order is None else replace(moment, did=order.how))
     if order is None:
         return
     kind = signal.Signals[order.how]
@@ -150,6 +155,7 @@ def _moment(step: str, when: When) -> Moment:
         step=step,
         when=when,
         nth=_passed[step, when],
+        count=_passed.total(),
         task=getattr(ti, "task_id", ""),
         run=getattr(ti, "run_id", ""),
         attempt=getattr(ti, "try_number", 0),
@@ -161,8 +167,9 @@ def _moment(step: str, when: When) -> Moment:
 
 def _fits(order: Order, moment: Moment) -> bool:
     return (
-        order.when == moment.when
+        order.when in {"*", moment.when}
         and order.nth in {0, moment.nth}
+        and order.count in {0, moment.count}
         and order.attempt in {0, moment.attempt}
         and fnmatchcase(moment.step, order.step)
         and fnmatchcase(moment.task, order.task)
@@ -206,8 +213,10 @@ def _step(name: str) -> Iterator[None]:
         pass_by(name, "before")
         try:
             yield
-        finally:
-            pass_by(name, "after")
+        except BaseException as error:
+            pass_by(name, "after", error=error)
+            raise
+        pass_by(name, "after")
     finally:
         _inside.reset(token)
 
@@ -287,7 +296,7 @@ def _write(given: Arguments) -> str:
 def _purpose(verb: str) -> Callable[[Arguments], str]:
     def name(given: Arguments) -> str:
         found = _JOB.fullmatch(given["job"].job_id)
-        return f"{verb} {found['purpose'] if found else 'query'}"
+        return f"{verb} job {found['purpose'] if found else 'query'}"
 
     return name
 
@@ -304,7 +313,8 @@ def _plain(name: str) -> Callable[[Arguments], str]:
     return lambda _given: name
 
 
-def _hooks() -> dict[type, dict[str, Callable[[Arguments], str]]]:
+def hooks() -> dict[type, dict[str, Callable[[Arguments], str]]]:
+    """Return hook → method → what a call of it is called."""
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook

@@ -39,13 +39,13 @@ _SUBMIT_KILLS = {
 }
 _LOAD_KILLS = {
     "killed": (
-        Order(step="start requests", when="after"),
-        Order(step="start publish", when="before"),
+        Order(step="start job requests", when="after"),
+        Order(step="start job publish", when="before"),
         Order(step="write report", when="after"),
     ),
     "stopped": (
-        Order(step="start classify", when="after"),
-        Order(step="start publish", when="after"),
+        Order(step="start job classify", when="after"),
+        Order(step="start job publish", when="after"),
         Order(step="write ledger LOADED", when="before"),
     ),
 }
@@ -88,21 +88,11 @@ class Tale:
             self.trouble[name] = error
         finally:
             self.seconds[name] = time.monotonic() - began
-            self._cpu(name)  # XX
 
-    def _cpu(self, name):  # XX
-        out = {}  # XX
-        for p in self.stack.processes():  # XX
-            f = p.running  # XX
-            if f:  # XX
-                t = f.cpu_times()  # XX
-                out[p.name] = round(t.user + t.system + sum(c.cpu_times().user + c.cpu_times().system + c.cpu_times().children_user + c.cpu_times().children_system for c in f.children()), 1)  # XX
-        print(name, round(self.seconds.get(name, 0)), out, os.getloadavg()[0], flush=True)  # XX
 
     def tell(self) -> None:
         """Let it all happen."""
         upload_inputs(self.stack, most_parts=5)
-        self._cpu("start")  # XX
         turn(self.stack, stuck_pending=True, pace="seconds:1")
         with self._chapter("submit"):
             self._submit()
