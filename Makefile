@@ -54,7 +54,7 @@ coverage:
 	$(BIN)/coverage report --fail-under=95 --include='$(FLOORS_0_TO_3)'
 
 scheduler:
-	$(BIN)/python -m pytest -m scheduler tests/test_under_a_scheduler.py
+	$(BIN)/python -m pytest -m scheduler tests/scheduler
 
 lock:
 	$(COMPILE) --upgrade --output-file requirements.lock

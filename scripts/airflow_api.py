@@ -67,9 +67,7 @@ class AirflowApi:
         """Let the scheduler have the DAG."""
         self._call("PATCH", f"dags/{dag_id}", {"is_paused": False})
 
-    def trigger(
-        self, dag_id: str, params: dict[str, Any] | None = None, *, run_id: str | None = None
-    ) -> str:
+    def trigger(self, dag_id: str, params: dict[str, Any] | None = None, *, run_id: str | None = None) -> str:
         """Unpause the DAG, start a run and return its id."""
         self.unpause(dag_id)
         body = {"logical_date": None, "conf": params or {}, "dag_run_id": run_id}

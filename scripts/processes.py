@@ -59,7 +59,9 @@ class Process:
         """Return what runs of the process and of all that descend from it: orphans too, by their session."""
         found = self.running
         family = [found, *_children(found)] if found else []
-        return family + [other for other in psutil.process_iter() if self._left(other) and other not in family]
+        return family + [
+            other for other in psutil.process_iter() if self._left(other) and other not in family
+        ]
 
     def _left(self, other: psutil.Process) -> bool:
         """Say whether *other* belongs to the session that this process began."""

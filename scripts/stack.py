@@ -201,7 +201,7 @@ class Stack:
     def _migrate(self) -> None:
         log = self.log("migrate")
         with log.open("ab") as output:
-            done = subprocess.run(  # noqa: S603  # the demo's own command
+            done = subprocess.run(  # the demo's own command
                 [sys.executable, "-m", "airflow", "db", "migrate"],
                 env=self._airflow_environment(),
                 stdout=output,
@@ -227,9 +227,13 @@ class Stack:
 
     def task_log(self, dag_id: str, run_id: str, task_id: str) -> Path | None:
         """Return the newest log of a task."""
-        folder = self.home / f"airflow/logs/dag_id={dag_id}/run_id={run_id}/task_id={task_id}"
-        logs = sorted(folder.rglob("attempt=*.log"), key=lambda path: path.stat().st_mtime)
+        logs = self.task_logs(dag_id, run_id, task_id)
         return logs[-1] if logs else None
+
+    def task_logs(self, dag_id: str, run_id: str, task_id: str) -> list[Path]:
+        """Return all logs of a task, those of its triggers too, the newest last."""
+        folder = self.home / f"airflow/logs/dag_id={dag_id}/run_id={run_id}/task_id={task_id}"
+        return sorted(folder.rglob("attempt=*.log"), key=lambda path: path.stat().st_mtime)
 
 
 def _answers(url: str) -> bool:

@@ -18,7 +18,7 @@ from stack import BUCKET, DATASET, LOCATION, PROJECT, Stack
 
 ROWS_PER_PART = 3
 ENDED = frozenset({"success", "failed"})
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.8
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Watch:
         return found
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run of one of the DAGs, from its trigger on."""
 
@@ -125,7 +125,9 @@ class Run:
     def jobs(self) -> dict[str, Mapping[str, Any]]:
         """Return Vertex AI's jobs for it."""
         return {
-            name: job for name, job in self.watch.seen.jobs.items() if job["display_name"].endswith(self.run_id)
+            name: job
+            for name, job in self.watch.seen.jobs.items()
+            if job["display_name"].endswith(self.run_id)
         }
 
     def ledger(self, part: int) -> dict[str, Any]:
@@ -183,7 +185,8 @@ class Run:
     def results(self) -> list[tuple[str, str]]:
         """Return key and answer of every row of the results table, doubled ones too."""
         return sorted(
-            tuple(row) for row in query(self.watch.stack, _OF_RUN.format(table="story_results", run_id=self.run_id))
+            tuple(row)
+            for row in query(self.watch.stack, _OF_RUN.format(table="story_results", run_id=self.run_id))
         )
 
     def errors(self) -> list[tuple[str, str]]:
@@ -194,7 +197,9 @@ class Run:
 
 
 _OF_RUN = f"SELECT key, text FROM {PROJECT}.{DATASET}.{{table}} WHERE run_id = '{{run_id}}'"
-_ERRORS_OF_RUN = f"SELECT key, outcome FROM {PROJECT}.{DATASET}.story_results_errors WHERE run_id = '{{run_id}}'"
+_ERRORS_OF_RUN = (
+    f"SELECT key, outcome FROM {PROJECT}.{DATASET}.story_results_errors WHERE run_id = '{{run_id}}'"
+)
 
 
 def query(stack: Stack, sql: str) -> list[list[Any]]:
@@ -206,7 +211,9 @@ def query(stack: Stack, sql: str) -> list[list[Any]]:
 
 def input_rows(parts: int) -> dict[str, str]:
     """Return key and text of every row; the local cloud's answer to a text is the text: the oracle."""
-    return {f"row-{number:03d}": f"Text of row {number} \N{SNOWMAN}" for number in range(parts * ROWS_PER_PART)}
+    return {
+        f"row-{number:03d}": f"Text of row {number} \N{SNOWMAN}" for number in range(parts * ROWS_PER_PART)
+    }
 
 
 def upload_inputs(stack: Stack, *, most_parts: int) -> None:

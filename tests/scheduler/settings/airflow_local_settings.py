@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 
 if "scheduler" in sys.argv:
-    import google.cloud.aiplatform_v1
-    import google.cloud.bigquery
-    import google.cloud.storage
 
     import airflow_batch_gemini.operators.load
     import airflow_batch_gemini.operators.prepare
