@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 if "scheduler" in sys.argv:
-
     import airflow_batch_gemini.operators.load
     import airflow_batch_gemini.operators.prepare
     import airflow_batch_gemini.operators.submit
