@@ -23,6 +23,7 @@ _JOB = re.compile(
     rf"projects/(?P<project>{_PROJECT_OR_NUMBER.pattern})/locations/(?P<location>{_LOCATION.pattern})"
     r"/batchPredictionJobs/(?P<id>[0-9]{1,30})"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEGMENT = re.compile(r"[A-Za-z0-9_.:+=@~-]+")
 
 
@@ -77,7 +78,7 @@ class GcsUri:
 
 def _check_object_name(name: str) -> None:
     segments = name.split("/")
-    control = any(ord(c) < 32 or ord(c) == 127 for c in name)
+    control = _CONTROL.search(name) is not None
     try:
         too_long = len(name.encode()) > 1024
     except UnicodeEncodeError:

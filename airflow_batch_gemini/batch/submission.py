@@ -156,11 +156,10 @@ def _found(sight: Sight, rules: Rules, since: int, keep: Mapping[str, int] = _RA
         if ledger and epoch_of(job) <= _reach(ledger) and job.name not in sight.cancelled:
             return Cancel(job, "it answers requests that have changed since")
     mine = wanted_jobs(sight, rules, since)
-    for job in mine:
-        if ledger and epoch_of(job) < ledger.epoch and job.state in _NOT_STARTED:
-            return _cancel_or_wait(job, sight, "its input was fenced off before it started")
+    # The inputs of earlier epochs are gone, so that what has not started yet can only fail.
+    doomed = [job for job in mine if ledger and epoch_of(job) < ledger.epoch and job.state in _NOT_STARTED]
     ranked = sorted(
-        (job for job in mine if worth(job, sight) in keep),
+        (job for job in mine if job not in doomed and worth(job, sight) in keep),
         key=lambda job: (keep[worth(job, sight)], job.create_time or 0.0, job.name),
     )
     if ranked:
@@ -169,6 +168,8 @@ def _found(sight: Sight, rules: Rules, since: int, keep: Mapping[str, int] = _RA
     for job in mine:
         if worth(job, sight) == "unclear" and "partial" in keep:
             return LookForAnswers(job)
+    if doomed:
+        return _cancel_or_wait(doomed[0], sight, "its input was fenced off before it started")
     ending = [job for job in mine if worth(job, sight) == "ending"]
     return _cancel_or_wait(ending[0], sight, "it is being cancelled") if ending else None
 
@@ -188,7 +189,7 @@ def _reach(ledger: Ledger) -> int:
 def _hidden(sight: Sight, rules: Rules) -> WaitFor | None:
     """Return the wait for jobs that were bought for our requests before the ledger's others were."""
     ledger = sight.ledger
-    if ledger is None or ledger.fingerprint == rules.fingerprint or ledger.since == 1:
+    if ledger is None or ledger.fingerprint == rules.fingerprint or ledger.epoch == 1:
         return None
     return settling(sight, rules, "a job bought earlier for the same requests may not show in listings yet")
 

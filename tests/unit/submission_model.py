@@ -2,7 +2,8 @@
 
 The state is the ledger, the jobs, the inputs that exist, and what each attempt is about to do. An attempt does one thing
 at a time to the world outside it; what it does next is asked of the real ``next_step``. :func:`explore` visits every
-state that can be reached, breadth first. What may happen, at any time and in any order:
+state that can be reached, breadth first; ``python tests/unit/submission_model.py 0,0,0,0 2 0 1`` does so for the bounds
+that it is told (see :func:`main`). What may happen, at any time and in any order:
 
 - An attempt stops between any two of its steps and goes on any time later, or never: a stall, a zombie, a crash. A
   compare-and-set, delete or cancel that arrives late, or whose answer is lost so that its sender fails, is a stall
@@ -17,10 +18,10 @@ What is left out of the state, and why no double payment is lost with it (each t
 
 - *Clocks.* The decision asks only whether the settle time S has passed between the ledger's last change (at w) and a
   look at the clock (at t) right before a listing. Listings lag less than S, so one after t >= w + S shows every job
-  created before w. Here S may be found passed at any time; that listing shows every paid job from before the last
-  change of the ledger, and whatever else it likes. Any other listing shows what it likes. To an attempt with an
+  created before w. Here S may be found passed at any time; that listing shows every paid or cancelled job from before the
+  last change of the ledger, and whatever else it likes. Any other listing shows what it likes. To an attempt with an
   outdated view of the ledger the clock says what it likes, and its listing shows what it likes.
-- *Whether a post has arrived* as long as its job bills nothing: listings may show it or not, anyway.
+- *Whether a post has arrived* as long as its job bills nothing and nobody cancelled it: listings may show it or not.
 - *How a job is that has been paid for*: each look may find it running, being cancelled, succeeded or dead with answers.
 - *When a job begins to bill*: that is settled when somebody sees the job, or cancels it, or deletes its input. Until then
   it counts as paid if it still can be. So two that are paid or still can be are a double payment: both could begin now.
@@ -34,6 +35,8 @@ What is left out of the state, and why no double payment is lost with it (each t
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -59,10 +62,22 @@ from airflow_batch_gemini.batch.submission import Rules, Sight
 
 Decide = Callable[[Sight, Rules], Step]
 
-OPEN, STOPPING, DOOMED, PAID, KNOWN, VOID = "open", "stopping", "doomed", "paid", "known", "void"
-"""A job that may begin to bill; the same, being cancelled; one whose input was deleted before; one that has billed; that
-before the ledger's last change, so that each settled listing shows it; one that is over and answered nothing."""
-_MAY_PAY = frozenset({OPEN, STOPPING, PAID, KNOWN})
+OPEN, STOPPING, ENDING, DOOMED, PAID, KNOWN, VOID = (
+    "open",
+    "stopping",
+    "ending",
+    "doomed",
+    "paid",
+    "known",
+    "void",
+)
+"""A job that may begin to bill; the same, being cancelled; that since before the ledger's last change, so that each
+settled listing shows it; one whose input was deleted before it began; one that has billed; that since before the
+ledger's last change; one that is over and answered nothing."""
+_UNPAID = frozenset({OPEN, STOPPING, ENDING})
+_MAY_PAY = _UNPAID | {PAID, KNOWN}
+_BEFORE = {STOPPING: ENDING, PAID: KNOWN}
+"""What a job becomes by a change of the ledger."""
 _PAID_LOOKS = ("RUNNING", "CANCELLING", "SUCCEEDED", "CANCELLED")
 
 
@@ -218,9 +233,7 @@ class Model:
             for more, taken in self.take(after, place, att, then):
                 yield f"{label}, {more}", taken
 
-    def take(
-        self, state: State, place: int, att: Att, step: tuple[Any, ...]
-    ) -> Iterator[tuple[str, State]]:
+    def take(self, state: State, place: int, att: Att, step: tuple[Any, ...]) -> Iterator[tuple[str, State]]:
         """Yield what comes of the decision for *step*: a change of the ledger at once, all else later."""
         does, *data = step
         fresh = att.view is None
@@ -301,7 +314,6 @@ class Model:
                 for written in self.written(after, ledger, place, _owner(place)):
                     yield f"{label}, writes FENCED", _with(written, place, Att(att.wants, "read"))
 
-
     def _wipe(self, state: State, place: int, att: Att) -> Iterator[tuple[str, State]]:
         """Delete inputs for what is not the ledger any more, so that nothing else follows."""
         first, *more = att.data[0]
@@ -331,7 +343,12 @@ class Model:
                 yield f"deletes {fences[0]}", _with(after, place, rest)
             return
         before = state.ledger
-        if (before.state, before.job, before.wants, state.owner) == ("SUBMITTED", name, att.wants, _owner(place)):
+        if (before.state, before.job, before.wants, state.owner) == (
+            "SUBMITTED",
+            name,
+            att.wants,
+            _owner(place),
+        ):
             yield f"keeps {name}", _with(state, place, then)
             return
         epoch = epoch or before.epoch or 1
@@ -376,7 +393,9 @@ class Model:
             elif other != place and att.view is None and att.does not in {"gone", "kill", "wipe"}:
                 now = [_outdated(att, old)]
             choices.append(now)
-        jobs = tuple(job._replace(worth=KNOWN) if job.worth == PAID else job for job in state.jobs)
+        jobs = tuple(
+            job._replace(worth=_BEFORE[job.worth]) if job.worth in _BEFORE else job for job in state.jobs
+        )
         user = state.user
         if user and user[0] != "may":
             user = ("cancels", user[1], False) if user[0] == "cancels" else ()
@@ -446,7 +465,7 @@ class Model:
         if len(kept) < len(attempts):
             below = sum(2 * place + 2 < top for place in places)
             top = 2 * below + (2 if top % 2 == 0 and top // 2 - 1 in places else 1)
-        read = {job.epoch for job in jobs if job.worth in {OPEN, STOPPING}}
+        read = {job.epoch for job in jobs if job.worth in _UNPAID}
         ledgers = {ledger}
         for att in kept:
             if att.view is not None:
@@ -500,7 +519,11 @@ def _ledger(led: Led) -> Ledger | None:
 def _job(name: int, bought: Bought, state: str) -> Job:
     labels = {EPOCH: str(bought.epoch), NONCE: f"n{bought.epoch}", FINGERPRINT: f"f{bought.wants}"}
     return Job(
-        name=f"j{name}", state=f"JOB_STATE_{state}", labels=labels, output_uri="gs://o", create_time=float(name)
+        name=f"j{name}",
+        state=f"JOB_STATE_{state}",
+        labels=labels,
+        output_uri="gs://o",
+        create_time=float(name),
     )
 
 
@@ -543,7 +566,9 @@ def _shown(state: State, ledger: Led, names: list[int] | None, *, sure: bool) ->
     if names is not None:
         yield names
         return
-    must = {n for n, job in enumerate(state.jobs) if n == ledger.job or (sure and job.worth == KNOWN)}
+    must = {
+        n for n, job in enumerate(state.jobs) if n == ledger.job or (sure and job.worth in {KNOWN, ENDING})
+    }
     may = [n for n in range(len(state.jobs)) if n not in must]
     for more in _subsets(may):
         yield sorted([*must, *more])
@@ -551,12 +576,12 @@ def _shown(state: State, ledger: Led, names: list[int] | None, *, sure: bool) ->
 
 def _looks(job: Bought, *, deaths: int) -> list[tuple[str, str]]:
     """Return what a job may be by now, and the state it shows."""
-    paid = [(job.worth if job.worth == KNOWN else PAID, look) for look in _PAID_LOOKS]
+    paid = [(KNOWN if job.worth in {KNOWN, ENDING} else PAID, look) for look in _PAID_LOOKS]
     dead = [(VOID, "FAILED")]
     if job.worth == OPEN:
         return [(OPEN, "PENDING"), *(dead if deaths else []), *paid]
-    if job.worth == STOPPING:
-        return [(STOPPING, "CANCELLING"), *dead, *paid]
+    if job.worth in {STOPPING, ENDING}:
+        return [(job.worth, "CANCELLING"), *dead, *paid]
     if job.worth == DOOMED:
         return [(DOOMED, "PENDING"), (DOOMED, "CANCELLING"), *dead]
     return dead if job.worth == VOID else paid
@@ -582,10 +607,12 @@ def _deleted(state: State, epoch: int) -> Iterator[State]:
     if epoch not in state.inputs:
         yield state
         return
-    readers = [n for n, job in enumerate(state.jobs) if job.epoch == epoch and job.worth in {OPEN, STOPPING}]
+    readers = [n for n, job in enumerate(state.jobs) if job.epoch == epoch and job.worth in _UNPAID]
     for begun in _subsets(readers):
         jobs = tuple(
-            j._replace(worth=PAID if n in begun else DOOMED) if n in readers else j
+            j._replace(worth=DOOMED if n not in begun else KNOWN if j.worth == ENDING else PAID)
+            if n in readers
+            else j
             for n, j in enumerate(state.jobs)
         )
         yield state._replace(inputs=state.inputs - {epoch}, jobs=jobs)
@@ -595,9 +622,7 @@ def _stopped(state: State, name: int) -> State:
     job = state.jobs[name]
     if job.worth != OPEN:
         return state
-    return state._replace(
-        jobs=(*state.jobs[:name], job._replace(worth=STOPPING), *state.jobs[name + 1 :])
-    )
+    return state._replace(jobs=(*state.jobs[:name], job._replace(worth=STOPPING), *state.jobs[name + 1 :]))
 
 
 def _subsets(names: list[int]) -> Iterator[list[int]]:
@@ -702,6 +727,14 @@ def explore(model: Model, *, cancels: bool = True, limit: int = 0, ends: bool = 
     :param cancels: whether a cancelled job that the ledger counts on is wrong, too.
     :param ends: whether from every state an undisturbed attempt has to end with one job.
     """
+    gc.disable()  # nothing here goes in circles, and there is much of it
+    try:
+        return _explore(model, cancels=cancels, limit=limit, ends=ends)
+    finally:
+        gc.enable()
+
+
+def _explore(model: Model, *, cancels: bool, limit: int, ends: bool) -> Found:
     start = model.canonical(model.initial())
     came: dict[int, tuple[int, str]] = {hash(start): (0, "")}
     frontier, worlds, raws = [start], set(), set()
@@ -762,7 +795,9 @@ def stuck(model: Model, state: State) -> str:
     return f"no end: {now}"
 
 
-_RUSHED = {OPEN: KNOWN, STOPPING: VOID, DOOMED: VOID, PAID: KNOWN, KNOWN: KNOWN, VOID: VOID}
+_RUSHED = {
+    OPEN: KNOWN, STOPPING: VOID, ENDING: VOID, DOOMED: VOID, PAID: KNOWN, KNOWN: KNOWN, VOID: VOID,
+}  # fmt: skip
 """Time passes: who can start has started, who cannot has failed."""
 
 
@@ -772,3 +807,20 @@ def _bad_end(state: State, wants: int) -> str:
         return f"ended without a job: {ledger}"
     good = state.jobs[ledger.job].worth in {PAID, KNOWN, OPEN} and payments(state, wants) == 1
     return "" if good else f"ended with {ledger.job} of {state.jobs}"
+
+
+def main(wants: str, lost: str = "1", deaths: str = "0", gives_up: str = "0") -> str:
+    """Explore within these bounds and return what was found.
+
+    :param wants: the fingerprint each attempt wants: ``0,0,1``.
+    """
+    order = tuple(int(one) for one in wants.split(","))
+    model = Model(order, int(lost), int(deaths), gives_up == "1")
+    end = explore(model, cancels=order == tuple(sorted(order)))
+    return "\n".join(
+        [f"{end.states:,} states, {end.worlds:,} worlds: {end.wrong or 'nothing wrong'}", *end.story]
+    )
+
+
+if __name__ == "__main__":
+    print(main(*sys.argv[1:]))  # noqa: T201  # what it is for
