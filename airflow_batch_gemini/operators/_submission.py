@@ -157,13 +157,8 @@ class Submission:
 
     def _look_for_answers(self, job: Job) -> None:
         found = self.outputs.any_answer(job.output_uri)
-        self.log.info(
-            "%s ended as %s and told no counts; at %s lies %s.",
-            job.name,
-            job.state,
-            job.output_uri,
-            "something" if found else "nothing",
-        )
+        left = "something" if found else "nothing"
+        self.log.info("%s (%s) told no counts; at %s lies %s.", job.name, job.state, job.output_uri, left)
         self._sight = replace(self._sight, answered={**self._sight.answered, job.name: found})
 
     def _post(self) -> Job | None:

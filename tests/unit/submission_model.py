@@ -1,9 +1,9 @@
 """A model of the submission protocol: every order of events of a few attempts, with the real decision inside.
 
-The state is the ledger, the jobs, the inputs that exist, and what each attempt is about to do. An attempt does one thing
-at a time to the world outside it; what it does next is asked of the real ``next_step``. :func:`explore` visits every
-state that can be reached, breadth first; ``python tests/unit/submission_model.py 0,0,0,0 2 0 1`` does so for the bounds
-that it is told (see :func:`main`). What may happen, at any time and in any order:
+The state is the ledger, the jobs, the inputs that exist, and what each attempt is about to do. An attempt does one
+thing at a time to the world outside it; what it does next is asked of the real ``next_step``. :func:`explore` visits
+every state that can be reached, breadth first; ``python tests/unit/submission_model.py 0,0,0,0 2 0 1`` does so within
+the bounds that it is told (see :func:`main`). What may happen, at any time and in any order:
 
 - An attempt stops between any two of its steps and goes on any time later, or never: a stall, a zombie, a crash. A
   compare-and-set, delete or cancel that arrives late, or whose answer is lost so that its sender fails, is a stall
@@ -18,13 +18,15 @@ What is left out of the state, and why no double payment is lost with it (each t
 
 - *Clocks.* The decision asks only whether the settle time S has passed between the ledger's last change (at w) and a
   look at the clock (at t) right before a listing. Listings lag less than S, so one after t >= w + S shows every job
-  created before w. Here S may be found passed at any time; that listing shows every paid or cancelled job from before the
-  last change of the ledger, and whatever else it likes. Any other listing shows what it likes. To an attempt with an
-  outdated view of the ledger the clock says what it likes, and its listing shows what it likes.
+  created before w. Here S may be found passed at any time; that listing shows every paid or cancelled job from before
+  the last change of the ledger, and whatever else it likes. Any other listing shows what it likes, even less than
+  one before it did. To an attempt with an outdated view of the ledger clock and listing say what they like.
 - *Whether a post has arrived* as long as its job bills nothing and nobody cancelled it: listings may show it or not.
-- *How a job is that has been paid for*: each look may find it running, being cancelled, succeeded or dead with answers.
-- *When a job begins to bill*: that is settled when somebody sees the job, or cancels it, or deletes its input. Until then
-  it counts as paid if it still can be. So two that are paid or still can be are a double payment: both could begin now.
+- *How a job is that has been paid for*: each look may find it running, being cancelled, succeeded or dead with
+  answers.
+- *When a job begins to bill*: that is settled when somebody sees the job, or cancels it, or deletes its input. Until
+  then it counts as paid if it still can be. So two that are paid or still can be are a double payment: both could
+  begin now.
 - *The moment between a decision and its compare-and-set.* When nobody changed the ledger in between, what others did in
   between they may do right after; when somebody did, it fails and the attempt reads anew. Likewise an attempt that
   has read the ledger and not acted is one that has not read it yet, until the ledger changes: then it may be one that
@@ -112,7 +114,7 @@ class Att(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything. ``user`` is how far the giving up of a job is; so many answers may still be lost, so many jobs die."""
+    """Everything. ``user`` is how far the giving up of a job is; ``lost`` and ``deaths`` may still happen so often."""
 
     ledger: Led
     owner: int
@@ -252,9 +254,8 @@ class Model:
         else:
             yield does, _with(state, place, Att(att.wants, does, att.view, tuple(data), att.cancelled))
 
-    def _intent(
-        self, state: State, place: int, att: Att, epoch: int, since: int, stale: tuple[int, ...]
-    ) -> Iterator[tuple[str, State]]:
+    def _intent(self, state: State, place: int, att: Att, *data: Any) -> Iterator[tuple[str, State]]:
+        epoch, since, stale = data
         assert not stale, "jobs without a ledger"
         assert all(job.epoch != epoch for job in state.jobs), "two intents of one epoch"
         ledger = Led("INTENT", epoch, since, epoch, att.wants)
@@ -527,7 +528,7 @@ def _job(name: int, bought: Bought, state: str) -> Job:
     )
 
 
-def _plain(step: Step) -> tuple[Any, ...]:
+def _plain(step: Step) -> tuple[Any, ...]:  # noqa: PLR0911  # one line a step
     match step:
         case ListJobs():
             return ("list",)
