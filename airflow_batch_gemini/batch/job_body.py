@@ -74,9 +74,13 @@ def part_filter(batch_id: str, part: int) -> str:
     return f"{batch_filter(batch_id)} AND labels.{PART}={_part_value(part)}"
 
 
-def belongs(job: Job, *, batch_id: str, part: int) -> bool:
-    """Whether *job* is a job of that part, by its own labels and not by the filter that found it."""
-    return job.labels.get(BATCH) == _batch_value(batch_id) and job.labels.get(PART) == _part_value(part)
+def belongs(job: Job, *, batch_id: str, part: int | None) -> bool:
+    """Whether *job* is a job of that part, by its own labels and not by the filter that found it.
+
+    :param part: ``None``: of any part.
+    """
+    of_part = part is None or job.labels.get(PART) == _part_value(part)
+    return of_part and job.labels.get(BATCH) == _batch_value(batch_id)
 
 
 # Values that a filter names begin with a letter: nothing can take 12e4… for a number there.

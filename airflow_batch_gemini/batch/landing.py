@@ -98,6 +98,7 @@ class TableInfo:
     rows: int
     size: int
     columns: tuple[Column, ...]
+    description: str = ""
 
     def column(self, name: str) -> Column | None:
         """Return the column *name*, whatever its case, or ``None``."""

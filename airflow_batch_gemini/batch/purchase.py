@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from airflow_batch_gemini.batch.job_body import NONCE, epoch_of, job_labels
@@ -9,6 +10,26 @@ from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
 from airflow_batch_gemini.batch.steps import Adopt
+
+_COPY = re.compile(r"(?P<folder>gs://.+)/input/part-(?P<part>[0-9]{5,})/e[0-9]+-[0-9a-f]+\.jsonl", re.DOTALL)
+_DESCRIBED = re.compile(r"The requests of one job\. Its ledger is (?P<ledger>gs://.+)", re.DOTALL)
+
+
+def input_description(ledger: GcsUri) -> str:
+    """Return what the table that one job reads says of itself: whoever sees the job finds its ledger."""
+    return f"The requests of one job. Its ledger is {ledger}"
+
+
+def ledger_uri(input_uri: str, *, description: str = "") -> GcsUri | None:
+    """Return where the ledger of the job lies that reads *input_uri*; ``None`` for a job of somebody else.
+
+    :param description: of the table, where the job reads one.
+    """
+    if described := _DESCRIBED.fullmatch(description):
+        return GcsUri.parse(described["ledger"])
+    if copy := _COPY.fullmatch(input_uri):
+        return Workspace(GcsUri.parse(copy["folder"])).ledger(int(copy["part"]))
+    return None
 
 
 def destination_uri(manifest: Manifest, part: int, epoch: int) -> str:

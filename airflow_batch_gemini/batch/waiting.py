@@ -154,13 +154,20 @@ def _span(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+_RUNS_ON = (
+    "The job runs on and is paid for: clear the wait with a longer timeout to go on, or cancel the job."
+)
+
+
+def overdue_with_fate(end: WaitEnd, fate: str) -> str:
+    """Return the message of a wait that timed out when something was done about the job: *fate*."""
+    return end.message.removesuffix(_RUNS_ON) + fate
+
+
 def _overdue(job_name: str, state: str, misses: int) -> str:
     seen = f"was {state} when last seen" if state else "was never seen"
     missed = f", and the last {misses} looks failed" if misses else ""
-    return (
-        f"{job_name} did not end before the deadline; it {seen}{missed}. The job runs on and is paid for: "
-        "clear the wait with a longer timeout to go on, or cancel the job."
-    )
+    return f"{job_name} did not end before the deadline; it {seen}{missed}. {_RUNS_ON}"
 
 
 def _error(job: Job) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +20,7 @@ from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._sharing import lend
 from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
+from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
@@ -50,6 +51,7 @@ class GeminiBatchHook(GoogleBaseHook):
         self._clients: dict[str, JobServiceClient] = {}
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
         self._opening: asyncio.Lock | None = None
+        self._looks: dict[str, SharedLooks] = {}
 
     def create(
         self,
@@ -159,13 +161,34 @@ class GeminiBatchHook(GoogleBaseHook):
 
     async def alist(self, *, project_id: str, location: str, filter: str = "") -> tuple[Job, ...]:  # noqa: A002  # Google's word
         """Return all jobs that *filter* lets through, of every page."""
-        request = {"parent": _parent(project_id, location), "filter": filter, "page_size": _PAGE}
+        pages = self.apages(project_id=project_id, location=location, filter=filter)
+        return tuple([job async for page in pages for job in page])
+
+    async def apages(
+        self,
+        *,
+        project_id: str,
+        location: str,
+        filter: str = "",  # noqa: A002  # Google's word
+        read_mask: Sequence[str] = (),
+    ) -> AsyncIterator[tuple[Job, ...]]:
+        """Yield the jobs that *filter* lets through page by page.
+
+        :param read_mask: the fields to read, in snake_case; others stay empty. All by default.
+        """
+        request = {
+            "parent": _parent(project_id, location),
+            "filter": filter,
+            "page_size": _PAGE,
+            "read_mask": {"paths": list(read_mask)} if read_mask else None,
+        }
         with translated(f"Listing the jobs of {request['parent']}"):
             client = await self.aclient(location)
-            pages = await client.list_batch_prediction_jobs(
+            pager = await client.list_batch_prediction_jobs(
                 request=request, retry=None, timeout=REQUEST_SECONDS
             )
-            return tuple([to_job(job) async for job in pages])
+            async for page in pager.pages:
+                yield tuple(to_job(job) for job in page.batch_prediction_jobs)
 
     async def acancel(self, job_name: str) -> CancelAnswer:
         """Ask Vertex AI to cancel a job, as :meth:`cancel` does."""
@@ -177,6 +200,13 @@ class GeminiBatchHook(GoogleBaseHook):
         except ServiceError as error:
             return _cancel_answer(error)
         return "asked"
+
+    def looks(self, job_name: str) -> SharedLooks:
+        """Return the looks shared by all who wait for jobs of that job's project and location."""
+        name = JobName.parse(job_name)
+        if name.parent not in self._looks:
+            self._looks[name.parent] = SharedLooks(self, project_id=name.project, location=name.location)
+        return self._looks[name.parent]
 
     async def aclient(self, location: str) -> JobServiceAsyncClient:
         """Return the asynchronous client that talks to *location*'s host."""

@@ -193,7 +193,7 @@ class WarehouseHook(GoogleBaseHook):
         return str(found.location)
 
     def table_info(self, table: TableName) -> TableInfo | None:
-        """Return rows, size and columns of *table*; ``None`` only when BigQuery says that there is none."""
+        """Return what BigQuery says of *table*; ``None`` only when BigQuery says that there is none."""
         from google.api_core.exceptions import NotFound
 
         with translated(SourceError, f"looking at table {table}"):
@@ -209,6 +209,7 @@ class WarehouseHook(GoogleBaseHook):
             rows=int(found.num_rows or 0),
             size=int(found.num_bytes or 0),
             columns=tuple(Column(f.name, standard_type(f.field_type), f.mode) for f in found.schema),
+            description=found.description or "",
         )
 
     def expire_table(self, table: TableName, *, seconds: float) -> None:

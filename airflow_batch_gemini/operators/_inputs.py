@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.purchase import input_description
 from airflow_batch_gemini.exceptions import ServiceError, SourceError
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class JobInputs:
 
         plain = BatchTables(source.dataset_name, self._manifest.batch_id).job_input(self._part.index, epoch)
         target = source.dataset_name.table(f"{plain.table}_{nonce}")
-        self._run(clone_table(source, target), target.dataset_name, "clone")
+        ledger = Workspace(GcsUri.parse(self._manifest.workspace)).ledger(self._part.index)
+        statement = clone_table(source, target, description=input_description(ledger))
+        self._run(statement, target.dataset_name, "clone")
         return target.uri
 
     def _run(self, statement: str, dataset: DatasetName, purpose: str) -> None:

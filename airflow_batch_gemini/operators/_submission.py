@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+    from airflow_batch_gemini.hooks.ledger import LedgerStore
     from airflow_batch_gemini.operators._inputs import JobInputs
-    from airflow_batch_gemini.operators._ledger import LedgerStore
 
 
 @dataclass(kw_only=True)

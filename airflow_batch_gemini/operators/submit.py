@@ -133,9 +133,9 @@ class GeminiBatchSubmitOperator(BaseOperator):
 
     def _submission(self, context: Context) -> Submission:
         from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+        from airflow_batch_gemini.hooks.ledger import LedgerStore
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
         from airflow_batch_gemini.operators._inputs import JobInputs
-        from airflow_batch_gemini.operators._ledger import LedgerStore
         from airflow_batch_gemini.operators._submission import Submission
 
         ref = BatchRef.from_xcom(self.batch)
@@ -156,7 +156,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
                 on_finished=self.on_finished,
                 on_ambiguous=self.on_ambiguous,
             ),
-            store=LedgerStore(workspace=workspace, folder=Workspace(ref.folder), part=part),
+            store=LedgerStore(workspace=workspace, uri=Workspace(ref.folder).ledger(part)),
             vertex=GeminiBatchHook(**connection),
             inputs=JobInputs(manifest=manifest, part=part, workspace=workspace, **connection),
             display_name=self.display_name or _display_name(manifest, part),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.sql.literal import string_literal
 
 
-def clone_table(source: TableName, target: TableName) -> str:
+def clone_table(source: TableName, target: TableName, *, description: str) -> str:
     """Return the statement that clones *source*: no bytes are copied, and dropping the clone leaves the source.
 
     Source: GoogleSQL reference, "CREATE TABLE CLONE statement".
     """
-    return f"CREATE TABLE IF NOT EXISTS {target.sql} CLONE {source.sql}"
+    options = f"OPTIONS (description = {string_literal(description)})"
+    return f"CREATE TABLE IF NOT EXISTS {target.sql} CLONE {source.sql} {options}"
 
 
 def drop_table(table: TableName) -> str:

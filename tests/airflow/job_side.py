@@ -11,14 +11,16 @@ from uuid import UUID
 import google_crc32c
 
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part, Workspace
-from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+from airflow_batch_gemini.local.bigquery import Column
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.batch.job import Job
     from airflow_batch_gemini.batch.manifest import BatchRef
+    from airflow_batch_gemini.local.server import LocalCloud
 
 LINE = {"key": "k_1", "request": {"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}}
 
@@ -116,3 +118,25 @@ def prepare(bucket: str, *, parts: int = 1) -> Prepared:
     )
     storage.write(folder.manifest, manifest.to_json())
     return Prepared(manifest=manifest, storage=storage, vertex=GeminiBatchHook())
+
+
+def in_tables(batch: Prepared, dataset: str, cloud: LocalCloud) -> Prepared:
+    """The same batch with requests and predictions in BigQuery."""
+    names = BatchTables(DatasetName.parse(dataset), batch.manifest.batch_id)
+    columns = [
+        Column(name=name, type=kind, mode="NULLABLE")
+        for name, kind in [("key", "STRING"), ("request", "JSON")]
+    ]
+    row = {"key": "k_1", "request": json.dumps(LINE["request"])}
+    source = names.requests(0)
+    cloud.parts.warehouse.write_table(source.project, source.dataset, source.table, columns, [row])
+    part = replace(batch.manifest.parts[0], uri=source.uri)
+    manifest = replace(
+        batch.manifest,
+        requests="bigquery",
+        predictions="bigquery",
+        predictions_dataset=dataset,
+        parts=(part,),
+    )
+    batch.storage.write(batch.folder.manifest, manifest.to_json())
+    return replace(batch, manifest=manifest)

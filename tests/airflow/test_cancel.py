@@ -118,6 +118,47 @@ def test_a_job_that_was_deleted_is_gone(batch: Prepared, cloud: LocalCloud) -> N
     assert cancel(batch=batch.ref.to_dict()) == {job_name: "gone"}
 
 
+def unanswered(batch: Prepared, part: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A job whose creation nobody was told of: its submit was killed on the way. Return its name."""
+    made: list[str] = []
+    create = GeminiBatchHook.create
+
+    def lost(self: GeminiBatchHook, **request: Any) -> None:
+        made.append(create(self, **request).name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GeminiBatchHook, "create", lost)
+        with pytest.raises(KeyboardInterrupt):
+            submit(batch, part)
+    return made[0]
+
+
+def test_a_job_that_no_ledger_knows_is_found_by_its_labels(
+    batch: Prepared, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to its creation was lost; the next submit sees that it is over."""
+    cloud.knobs(pace="looks:2")
+    stray = unanswered(batch, 1, monkeypatch)
+    assert batch.ledger(1).state == "INTENT"
+    one = batch.ref.to_dict() | {"part": 0}
+    assert cancel(batch=one) == {}
+    assert cancel(batch=batch.ref.to_dict()) == {stray: "asked"}
+    while not batch.vertex.get(stray).ended:
+        pass
+    new = submit(batch, 1, attempt=2)
+    assert new != stray
+    assert batch.ledger(1).job_name == new
+
+
+def test_without_a_manifest_the_ledgers_are_gone_by_alone(batch: Prepared, cloud: LocalCloud) -> None:
+    """A prepare that was cleared and killed: nobody knows where to list."""
+    cloud.knobs(pace="looks:1000")
+    live = submit(batch)
+    batch.storage.delete(batch.folder.manifest)
+    assert cancel(batch=batch.ref.to_dict()) == {live: "asked"}
+
+
 def test_a_landed_batch_has_nothing_to_cancel(batch: Prepared, cloud: LocalCloud) -> None:
     """LOADED is the end."""
     submit(batch)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk import DAG, BaseOperator, XComArg
+from airflow.sdk._shared.module_loading import import_string
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -26,6 +29,7 @@ from airflow_batch_gemini.exceptions import (
     ServiceError,
 )
 from airflow_batch_gemini.sensors.job import GeminiBatchSensor
+from airflow_batch_gemini.triggers.job import GeminiBatchJobTrigger
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.local.server import LocalCloud
@@ -93,7 +97,11 @@ def test_it_defers_until_the_deadline_counted_from_the_jobs_creation() -> None:
     assert deferred.value.trigger.serialize()[1] == {
         "job_name": NAME,
         "deadline": 5000.0 + 1e10,
+        "timeout": None,
+        "created": 5000.0,
         "poll_interval": 30,
+        "cancel_on_kill": False,
+        "owner": None,
         "gcp_conn_id": "c",
         "impersonation_chain": None,
     }
@@ -210,10 +218,39 @@ def test_a_name_that_is_no_job_name_is_refused_before_any_look(job_name: Any) ->
     assert here["ti"].pushed == {}
 
 
-def test_a_pause_of_nothing_is_refused() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"poll_interval": 0},
+        {"on_timeout": "kill"},
+        {"cancel_on_kill": True, "deferrable": False},
+        {"start_from_trigger": True, "deferrable": False},
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any]) -> None:
     """When the DAG is parsed."""
-    with pytest.raises(ConfigurationError):
-        sensor(poll_interval=0)
+    with pytest.raises(ConfigurationError, match="Nothing was sent"):
+        sensor(**options)
+
+
+def test_a_wait_that_begins_in_the_triggerer_takes_the_template_along() -> None:
+    """What submit returns is pulled there; the deadline counts from the creation that the trigger will see."""
+    with DAG("d"):
+        submit = BaseOperator(task_id="submit")
+        waiting = sensor(job_name=XComArg(submit), start_from_trigger=True, timeout=timedelta(hours=2))
+    args = waiting.start_trigger_args
+    assert args is not None
+    assert import_string(args.trigger_cls) is GeminiBatchJobTrigger
+    assert args.next_method == "execute_complete"
+    kwargs = dict(args.trigger_kwargs or {})
+    assert "xcom_pull(task_ids='submit', dag_id='d', key='return_value')" in kwargs["job_name"]
+    assert GeminiBatchJobTrigger(**kwargs).timeout == 7200.0
+    assert set(waiting.template_fields) & set(kwargs) == {"job_name", "gcp_conn_id", "impersonation_chain"}
+    here = context()
+    end = end_of_wait(DONE, job_name=NAME, now=0, deadline=1)
+    assert end is not None
+    assert waiting.execute_complete(here, event=end.to_event()) == RESULT
+    assert here["ti"].pushed == {"job_name": NAME}
 
 
 @pytest.fixture

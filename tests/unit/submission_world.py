@@ -28,8 +28,8 @@ from airflow_batch_gemini.exceptions import (
     SubmitRefusedError,
 )
 from airflow_batch_gemini.hooks._storage import ObjectInfo, PreconditionLost, StoredObject
+from airflow_batch_gemini.hooks.ledger import LedgerStore
 from airflow_batch_gemini.operators._inputs import JobInputs
-from airflow_batch_gemini.operators._ledger import LedgerStore
 from airflow_batch_gemini.operators._submission import Submission
 
 SETTLE = 10.0
@@ -263,7 +263,7 @@ def submission(world: World, owner: str, **options: Any) -> Submission:
         manifest=what,
         part=0,
         rules=rules,
-        store=LedgerStore(workspace=storage, folder=FOLDER, part=0),
+        store=LedgerStore(workspace=storage, uri=FOLDER.ledger(0)),
         vertex=vertex,
         inputs=JobInputs(manifest=what, part=0, workspace=storage, gcp_conn_id="c", impersonation_chain=None),
         display_name="a job",

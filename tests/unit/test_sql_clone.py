@@ -31,10 +31,12 @@ def analyse() -> Any:
 
 def test_a_clone_is_a_create_table_statement_of_the_source(analyse: Any) -> None:
     """And does nothing when the target exists."""
-    statement = analyse(clone_table(SOURCE, TARGET))
+    statement = analyse(clone_table(SOURCE, TARGET, description="of gs://b/it's `one`\\"))
     assert type(statement).__name__ == "ResolvedCreateTableStmt"
     assert list(statement.name_path) == [str(TARGET)]
-    assert "IF NOT EXISTS" in clone_table(SOURCE, TARGET)
+    assert "IF NOT EXISTS" in clone_table(SOURCE, TARGET, description="")
+    [option] = statement.option_list
+    assert (option.name, option.value.value.value.string_value) == ("description", "of gs://b/it's `one`\\")
 
 
 def test_a_drop_names_the_table_and_does_not_mind_its_absence(analyse: Any) -> None:

@@ -17,6 +17,7 @@ from airflow_batch_gemini.batch.waiting import (
     end_of_wait,
     first_look,
     next_look,
+    overdue_with_fate,
     progress,
 )
 from airflow_batch_gemini.exceptions import ServiceError
@@ -105,6 +106,15 @@ def test_a_timeout_says_that_the_job_runs_on(seen: Job | None, misses: int, word
     assert over is not None
     assert over.status == "timeout"
     assert [word for word in words if word not in over.message] == []
+
+
+def test_a_timeout_that_did_something_about_the_job_says_that_instead() -> None:
+    """The facts stay, the fate is another."""
+    over = end(job("JOB_STATE_RUNNING"), now=100.0)
+    assert over is not None
+    message = overdue_with_fate(over, "It was cancelled.")
+    assert message.startswith(f"{NAME} did not end before the deadline; it was JOB_STATE_RUNNING")
+    assert message.endswith("when last seen. It was cancelled.")
 
 
 def test_an_error_message_of_any_length_fits_into_the_event() -> None:

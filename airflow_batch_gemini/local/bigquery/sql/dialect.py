@@ -62,6 +62,16 @@ class _Parser(BigQueryParser):
     FUNCTIONS: ClassVar = {}
     FUNCTION_PARSERS: ClassVar = {name: BigQueryParser.FUNCTION_PARSERS[name] for name in _KEPT}
 
+    def _parse_create(self) -> exp.Create | exp.Command:
+        """Read the OPTIONS behind the table to clone as if they stood before it, where sqlglot knows them."""
+        words = [token.text.upper() for token in self._tokens]
+        if "CLONE" in words[self._index :]:
+            clone = words.index("CLONE", self._index)
+            if "OPTIONS" in words[clone:]:
+                options = words.index("OPTIONS", clone)
+                self._tokens[clone:] = [*self._tokens[options:], *self._tokens[clone:options]]
+        return super()._parse_create()
+
 
 class GoogleSQL(BigQuery):
     """BigQuery's grammar without sqlglot's reading of what functions mean."""

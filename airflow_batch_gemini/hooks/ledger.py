@@ -9,7 +9,6 @@ from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.names import GcsUri
 
 if TYPE_CHECKING:
-    from airflow_batch_gemini.batch.manifest import Workspace
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
 
@@ -18,17 +17,12 @@ class LedgerStore:
     """What was last read of the ledger, and the generation a change must find."""
 
     workspace: WorkspaceHook
-    folder: Workspace
-    part: int
+    uri: GcsUri
+    """Where the ledger lies."""
     ledger: Ledger | None = field(default=None, init=False)
     written: float = field(default=0.0, init=False)
     """When the object last changed, by the storage's clock."""
     _generation: int = field(default=0, init=False)
-
-    @property
-    def uri(self) -> GcsUri:
-        """Where the ledger lies."""
-        return self.folder.ledger(self.part)
 
     def read(self) -> Ledger | None:
         """Return the ledger; ``None`` only when Cloud Storage says that there is none."""
@@ -54,5 +48,5 @@ class LedgerStore:
 
     def now(self) -> float:
         """Return the time by the storage's clock, the one that :attr:`written` is told by."""
-        clock = self.folder.folder / f"clock/part-{self.part:05d}"
+        clock = GcsUri(self.uri.bucket, f"{self.uri.name.removesuffix('.json')}.clock")
         return self.workspace.write(clock, b"the time of this object's last change is the time").updated
