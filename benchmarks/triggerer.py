@@ -72,7 +72,7 @@ class Kind:
     shared: bool = False
     door: bool = False
 
-    def arguments(self, job_name: str, plan: Plan) -> dict[str, Any]:
+    def arguments(self, job_name: str, created: float, plan: Plan) -> dict[str, Any]:
         """Return the trigger's arguments."""
         if self.door:
             job_id = job_name.rpartition("/")[2]
@@ -80,7 +80,8 @@ class Kind:
             return {"job_id": job_id, "poll_interval": plan.interval, "impersonation_chain": None, **place}
         return {
             "job_name": job_name,
-            "deadline": time.time() + 86_400,
+            "deadline": created + 86_400,
+            "created": created,
             "poll_interval": plan.interval,
             "gcp_conn_id": "google_cloud_default",
             "impersonation_chain": None,
@@ -118,9 +119,9 @@ class Cloud:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]!r}")
         return json.loads(text) if text else None
 
-    def fill(self, names: list[str], plan: Plan) -> None:
-        """Create jobs of one row each until there are as many as planned."""
-        while len(names) < plan.jobs:
+    def fill(self, jobs: dict[str, float], plan: Plan) -> None:
+        """Create jobs of one row each until there are as many as planned; note when each was created."""
+        while len(jobs) < plan.jobs:
             batch_id = secrets.token_hex(16)
             labels = job_labels(
                 batch_id=batch_id,
@@ -130,13 +131,14 @@ class Cloud:
                 fingerprint=secrets.token_hex(16),
             )
             body = job_body(
-                display_name=f"bench-{len(names)}",
+                display_name=f"bench-{len(jobs)}",
                 model="gemini-3.5-flash",
                 source_uri=f"gs://{BUCKET}/in.jsonl",
                 destination_uri=f"gs://{BUCKET}/out/{batch_id}",
                 labels=labels,
             )
-            names.append(self.call("POST", JOBS, body)["name"])
+            job = self.call("POST", JOBS, body)
+            jobs[job["name"]] = epoch(job["createTime"])
 
     def ended(self) -> dict[str, float]:
         """Return job → epoch seconds of its end, of all that have ended."""
@@ -145,7 +147,7 @@ class Cloud:
             page = self.call("GET", f"{JOBS}?pageSize=1000&pageToken={token}")
             for job in page["batchPredictionJobs"]:
                 if "endTime" in job:
-                    found[job["name"]] = datetime.fromisoformat(job["endTime"]).timestamp()
+                    found[job["name"]] = epoch(job["endTime"])
             if not (token := page.get("nextPageToken", "")):
                 return found
 
@@ -154,6 +156,11 @@ class Cloud:
         calls = self.call("GET", "/admin/stats")["calls"]
         path = "/v1/projects/{project}/locations/{location}/batchPredictionJobs"
         return calls.get(f"GET {path}", 0), calls.get(f"GET {path}/{{job}}", 0)
+
+
+def epoch(stamp: str) -> float:
+    """Return epoch seconds."""
+    return datetime.fromisoformat(stamp).timestamp()
 
 
 @contextmanager
@@ -298,12 +305,20 @@ class Meter:
 
 
 def measure(
-    kind: Kind, plan: Plan, names: list[str], *, cloud: Cloud, process: psutil.Process, home: Path, env: Any
+    kind: Kind,
+    plan: Plan,
+    jobs: dict[str, float],
+    *,
+    cloud: Cloud,
+    process: psutil.Process,
+    home: Path,
+    env: Any,
 ) -> Found:
     """Let one triggerer wait for all the jobs; end a part of them meanwhile."""
     python, _ = own_python()
-    cloud.fill(names, plan)
-    waits = [kind.arguments(name, plan) for name in names]
+    cloud.fill(jobs, plan)
+    names = list(jobs)
+    waits = [kind.arguments(name, created, plan) for name, created in jobs.items()]
     rows = json.dumps({"classpath": kind.classpath, "waits": waits})
     run([python, str(HERE / "triggerer_rows.py")], env, home / "rows.log", given=rows)
     book = Path(env[probes.LOOKS])
@@ -333,7 +348,7 @@ def measure(
     seen, heard, wrong = delays(names, ends, book, resumed(home))
     for name in leaving:
         cloud.call("DELETE", f"/v1/{name}")
-    names[:] = [name for name in names if name not in ends]
+        del jobs[name]
     return Found(
         jobs=plan.jobs,
         looking=looking,
@@ -534,14 +549,14 @@ def main(arguments: Sequence[str]) -> None:
             "its gRPC channel to the local cloud: without TLS and tokens, which real ones pay for."
         )
     found: dict[str, Found] = {}
-    names: list[str] = []
+    jobs: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="triggerer-bench-") as folder, ThreadPoolExecutor(1) as pool:
         home = Path(folder)
         python, own = own_python()
         env = own | airflow_settings(home)
         migrated = pool.submit(run, [python, "-m", "airflow", "db", "migrate"], env, home / "migrate.log")
         with local_cloud(home) as (cloud, process, exported):
-            cloud.fill(names, plan)
+            cloud.fill(jobs, plan)
             migrated.result()
             with grpc_door(home, cloud) as door:
                 for name in kinds:
@@ -551,7 +566,7 @@ def main(arguments: Sequence[str]) -> None:
                     probing |= {probes.DOOR: door} if kind.door else {}
                     setting = env | exported | probing
                     found[name] = measure(
-                        kind, plan, names, cloud=cloud, process=process, home=home, env=setting
+                        kind, plan, jobs, cloud=cloud, process=process, home=home, env=setting
                     )
                     print(verdict(name, found[name], plan), flush=True)
     print("\n".join(table(found)))

@@ -5,16 +5,18 @@ Airflow's triggerer imports this module by the class path of the trigger rows.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.waiting import WaitEnd
+from airflow_batch_gemini.hooks.looks import SharedLooks
 from airflow_batch_gemini.triggers.job import GeminiBatchJobTrigger
 
 LOOKS, SHARING, DOOR = "BENCH_LOOKS", "BENCH_SHARING", "BENCH_DOOR"
@@ -47,6 +49,12 @@ class Ours(GeminiBatchJobTrigger):
         end = await super()._look(*args, **kwargs)
         note(self.job_name, MISSED if self._misses else ENDED if end else WAITING)
         return end
+
+
+async def _alone(self: SharedLooks, job_name: str, *, created: float | None, pause: float) -> Job:  # noqa: ARG001
+    """Look at one job by itself when its time has come, as if nobody else waited."""
+    await asyncio.sleep(pause)
+    return await self._vertex.aget(job_name)
 
 
 def _provider() -> type[Any]:
@@ -88,10 +96,7 @@ def _provider() -> type[Any]:
 
 
 if os.environ.get(SHARING) == "off":
-    with suppress(ImportError):
-        from airflow_batch_gemini.batch import looking
-
-        looking.LISTED_FROM = looking.SHARED_LOOKS_OFF
+    SharedLooks.look = _alone  # type: ignore[method-assign]
 
 if os.environ.get(DOOR):
     # Importing the provider's hooks takes seconds and a lot of memory, which is not to be counted as ours.
