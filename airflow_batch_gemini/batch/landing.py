@@ -69,6 +69,8 @@ class JobOutcome:
     """Whether the same job may well succeed when it is simply run again."""
     rows: int | None = None
     """Rows loaded or changed, where BigQuery says."""
+    bad_lines: int = 0
+    """Lines that a load job left out because it could not read them."""
 
     @property
     def failed(self) -> bool:

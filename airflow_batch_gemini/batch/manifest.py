@@ -104,7 +104,8 @@ class Manifest:
         """
         p = self.parts[part]
         decisive = [self.model, self.project_id, self.location, self.template_fingerprint]
-        decisive += [p.uri, p.checksum, str(p.rows), self.predictions, self.predictions_dataset or ""]
+        # Not where the requests lie: each attempt to prepare makes tables of its own, of the same rows.
+        decisive += [self.requests, p.checksum, str(p.rows), self.predictions, self.predictions_dataset or ""]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:32]
 
     @property
@@ -244,9 +245,14 @@ class BatchTables:
     dataset: DatasetName
     batch_id: str
 
-    def requests(self, part: int) -> TableName:
-        """Requests of a part: ``key STRING, request JSON``, and for a BigQuery source the columns of the query."""
-        return self.dataset.table(f"gemini_requests_{self.batch_id}_{part:05d}")
+    def requests(self, part: int, attempt: str = "") -> TableName:
+        """Requests of a part: ``key STRING, request JSON``.
+
+        :param attempt: tells apart what several attempts of one preparation make.
+        """
+        return self.dataset.table(
+            "_".join(filter(None, [f"gemini_requests_{self.batch_id}_{part:05d}", attempt]))
+        )
 
     def job_input(self, part: int, epoch: int) -> TableName:
         """The clone of the requests that one job reads."""

@@ -14,6 +14,7 @@ from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.exceptions import AccountingError, OutputError
 
+_ANSWERED = "answered"
 TOKENS = ("prompt", "cached", "output", "thoughts", "total")
 
 
@@ -31,6 +32,8 @@ class Tally:
     """Output lines landed."""
     unknown: int
     """Output lines whose key is no request of this batch."""
+    answered: Mapping[int, int] = field(default_factory=dict)
+    """Rows of every part that a line came back for."""
 
     @property
     def rows(self) -> int:
@@ -44,18 +47,20 @@ class Tally:
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
-    """Read the rows of the audit query: one per outcome, and one each for ``lines`` and ``unknown``."""
-    counted = {str(row["outcome"]): row for row in rows}
+    """Read the rows of the audit query: one per outcome, ``answered`` per part, and one for ``lines``, ``unknown``."""
+    found = list(rows)
+    counted = {str(row["outcome"]): row for row in found if row["outcome"] != _ANSWERED}
     outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
-    found = [row for row in outcomes.values() if row is not None]
-    costs = [Decimal(str(row["cost_usd"])) for row in found if row["cost_usd"] is not None]
+    had = [row for row in outcomes.values() if row is not None]
+    costs = [Decimal(str(row["cost_usd"])) for row in had if row["cost_usd"] is not None]
     return Tally(
         outcomes={name: _int(row and row["row_count"]) for name, row in outcomes.items()},
-        tokens={name: sum(_int(row[f"{name}_tokens"]) for row in found) for name in TOKENS},
+        tokens={name: sum(_int(row[f"{name}_tokens"]) for row in had) for name in TOKENS},
         cost_usd=sum(costs, Decimal(0)),
-        without_tokens=sum(_int(row["without_tokens"]) for row in found),
+        without_tokens=sum(_int(row["without_tokens"]) for row in had),
         lines=_int(counted["lines"]["row_count"]),
         unknown=_int(counted["unknown"]["row_count"]),
+        answered={_int(row["part"]): _int(row["row_count"]) for row in found if row["outcome"] == _ANSWERED},
     )
 
 
@@ -63,10 +68,12 @@ def _int(value: object) -> int:
     return int(str(value)) if value is not None else 0
 
 
-def audit(counted: Tally, *, rows: int) -> None:
+def audit(counted: Tally, *, rows: int, landed: int | None = None) -> None:
     """Raise unless every row that was sent has exactly one outcome and every line belongs to a row.
 
     Called before anything is published.
+
+    :param landed: lines that the load jobs say they landed; ``None`` when no job, or not only jobs, did.
     """
     if counted.unknown:
         raise OutputError(
@@ -77,6 +84,11 @@ def audit(counted: Tally, *, rows: int) -> None:
         raise AccountingError(
             f"{rows:,} rows were prepared, but {counted.rows:,} have an outcome ({counted.lines:,} lines came "
             "back). Nothing was published; the request files are not those of the manifest."
+        )
+    if landed is not None and landed != counted.lines:
+        raise AccountingError(
+            f"{landed:,} output lines were landed, but the landing tables have {counted.lines:,}: somebody changed "
+            "them. Nothing was published; delete the landing tables and clear this task to land them anew."
         )
 
 
@@ -89,6 +101,8 @@ class Report:
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    corrupt_lines: int
+    """Output lines that were left out because they are not JSON; their rows are ``missing``."""
     tokens: Mapping[str, int]
     cost_usd: Decimal | None
     without_tokens: int
@@ -97,6 +111,10 @@ class Report:
     jobs: Sequence[Mapping[str, Any]] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    """What a person should look at."""
+    attempt: str = ""
+    """The task instance that loaded; later ones compare greater."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what XCom and ``report.json`` keep. Money is in USD."""
@@ -117,6 +135,15 @@ class Report:
         """Render ``report.json``."""
         return json.dumps(self.to_dict(), indent=1, sort_keys=True).encode()
 
+    @staticmethod
+    def attempt_of(data: bytes) -> str:
+        """Return which attempt wrote a ``report.json``; empty when it does not say."""
+        try:
+            document = json.loads(data)
+        except ValueError:
+            return ""
+        return str(document.get("attempt", "")) if isinstance(document, dict) else ""
+
     @classmethod
     def of(
         cls,
@@ -128,6 +155,9 @@ class Report:
         jobs: Sequence[Job],
         tables: Mapping[str, str],
         loaded_at: float,
+        corrupt_lines: int = 0,
+        notes: Sequence[str] = (),
+        attempt: str = "",
     ) -> Report:
         """Put a report together.
 
@@ -141,6 +171,7 @@ class Report:
             rows=counted.rows,
             outcomes=counted.outcomes,
             duplicates=counted.duplicates,
+            corrupt_lines=corrupt_lines,
             tokens=counted.tokens,
             cost_usd=None if price is None else counted.cost_usd,
             without_tokens=counted.without_tokens,
@@ -152,6 +183,8 @@ class Report:
                 "last_job_ended": _rfc3339(max(ends, default=None)),
                 "loaded": _rfc3339(loaded_at),
             },
+            notes=list(notes),
+            attempt=attempt,
         )
 
     def lines(self) -> list[str]:
@@ -160,6 +193,8 @@ class Report:
         cells += [(f"  {name}", f"{count:,}") for name, count in self.outcomes.items() if count]
         if self.duplicates:
             cells.append(("duplicate lines", f"{self.duplicates:,}"))
+        if self.corrupt_lines:
+            cells.append(("corrupt lines", f"{self.corrupt_lines:,}"))
         cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
         cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
         if self.without_tokens:

@@ -94,7 +94,13 @@ def outcome_of(job: Any) -> JobOutcome:
         return outcome_of_error(error.get("reason"), str(error.get("message", "")))
     rows = getattr(job, "output_rows", None)
     rows = getattr(job, "num_dml_affected_rows", None) if rows is None else rows
-    return JobOutcome(done=job.state == "DONE", rows=None if rows is None else int(rows))
+    # The client has no property for badRecords, and leaves statistics out of to_api_repr().
+    loaded = job._properties.get("statistics", {}).get("load", {})  # noqa: SLF001
+    return JobOutcome(
+        done=job.state == "DONE",
+        rows=None if rows is None else int(rows),
+        bad_lines=int(loaded.get("badRecords") or 0),
+    )
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         settings = settings_of(options)
-        cloud = LocalCloud(settings)
+        cloud = LocalCloud(settings, mortal=True)
         lines = env_file(cloud.environment())
         if options.env is not None:
             options.env.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import threading
 from collections import Counter
 
@@ -16,7 +18,6 @@ from airflow_batch_gemini.local.connections import cut
 from airflow_batch_gemini.local.dice import draw
 from airflow_batch_gemini.local.errors import error_body
 from airflow_batch_gemini.local.knobs import KnobBoard, Knobs
-from airflow_batch_gemini.local.vertex.api import CREATED
 
 
 class CallCount:
@@ -80,9 +81,15 @@ class Troubles:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a call, or not."""
-        knobs = self._board.now
-        if scope["type"] != "http" or not re.search(knobs.fault_routes, f"{scope['method']} {scope['path']}"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        knobs, call = self._board.now, f"{scope['method']} {scope['path']}"
+        if re.search(knobs.die_routes, call) and self._board.count_down("die_before_commit"):
+            _die()
+        sending = self._sending(scope, send, knobs, call)
+        if not re.search(knobs.fault_routes, call):
+            await self._app(scope, receive, sending)
             return
         self._number += 1
         if draw(self._seed, "reset", self._number) < knobs.reset_rate and await _reset(scope):
@@ -91,7 +98,7 @@ class Troubles:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self._app(scope, receive, self._sending(scope, send, knobs))
+        await self._app(scope, receive, sending)
 
     def _refusal(self, knobs: Knobs) -> Response | None:
         chance = draw(self._seed, "refusal", self._number)
@@ -101,21 +108,33 @@ class Troubles:
             return _refused(503, "The service is currently unavailable.", knobs)
         return None
 
-    def _sending(self, scope: Scope, send: Send, knobs: Knobs) -> Send:
+    def _sending(self, scope: Scope, send: Send, knobs: Knobs, call: str) -> Send:
+        """Return what sends an answer, or does not: by then the call has taken effect, or was refused."""
+        slow = knobs.slow_answer_seconds if re.search(knobs.fault_routes, call) else 0.0
+        losable = re.search(knobs.lost_answer_routes, call)
+        deadly = re.search(knobs.die_routes, call)
         lost = False
 
         async def sending(message: Message) -> None:
             nonlocal lost
             if message["type"] == "http.response.start":
-                if knobs.slow_answer_seconds:
-                    await asyncio.sleep(knobs.slow_answer_seconds)
-                lost = bool(scope.get(CREATED)) and self._board.take("answer_lost_after_commit")
+                done = message["status"] < 400
+                if done and deadly and self._board.count_down("die_after_commit"):
+                    _die()
+                if slow:
+                    await asyncio.sleep(slow)
+                lost = bool(done and losable) and self._board.take("answer_lost_after_commit")
                 if lost and await _reset(scope):
                     return
             if not lost:
                 await send(message)
 
         return sending
+
+
+def _die() -> None:
+    """End like a machine that lost its power: nothing is written any more, nobody is told."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _reset(scope: Scope) -> bool:

@@ -38,6 +38,11 @@ def _word(says: str, default: str, *, one_of: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={"says": says, "one_of": one_of})
 
 
+def _pattern(says: str, default: str) -> Any:
+    says = f"regular expression over 'METHOD /path': {says}"
+    return field(default=default, metadata={"says": says, "pattern": True})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
     """All knobs at one moment. Rates are shares of rows (or of HTTP calls), drawn from the seed."""
@@ -53,6 +58,8 @@ class Knobs:
     duplicate_rate: float = _rate("rows whose line comes back twice; billed once")
     swap_echo_rate: float = _rate("rows that come back with another row's request and response")
     invalid_json_rate: float = _rate("JSON answers that do not parse")
+    line_separator_rate: float = _rate("answers with U+2028, U+2029 and U+0085 in their text")
+    long_answer_bytes: int = _count("length of the answer to the first row of a job; 0 leaves it as it comes")
     thought_rate: float = _rate("answers that start with thought parts and count thinking tokens")
     cached_rate: float = _rate("rows with an implicit cache hit over half of their prompt")
 
@@ -60,11 +67,29 @@ class Knobs:
     http_503_rate: float = _rate("HTTP calls refused with 503 before anything happens")
     reset_rate: float = _rate("HTTP calls whose connection is reset before anything happens")
     retry_after_seconds: int = _count("Retry-After of refused calls; 0 sends no such header", 1)
-    answer_lost_after_commit: int = _count("so many next job creations take effect, their answers are lost")
+    answer_lost_after_commit: int = _count(
+        "so many next calls to lost_answer_routes take effect, their answers are lost"
+    )
+    lost_answer_routes: str = _pattern(
+        "calls whose answers are lost: job creations, unless it says otherwise",
+        "^POST .*/batchPredictionJobs$",
+    )
     slow_answer_seconds: float = _seconds("HTTP answers are held back this long after taking effect")
-    fault_routes: str = _word(
-        "regular expression over 'METHOD /path' that the HTTP troubles apply to",
-        "batchPredictionJobs|publishers/",
+    fault_routes: str = _pattern("calls that the HTTP troubles apply to", "batchPredictionJobs|publishers/")
+    late_creates: int = _count(
+        "so many next job creations take effect only late_create_seconds after they came"
+    )
+    late_create_seconds: float = _seconds("how long late job creations are held back", 5.0)
+
+    die_before_commit: int = _count(
+        "the so-manieth next call to die_routes kills the process before its effect"
+    )
+    die_after_commit: int = _count(
+        "the so-manieth next call to die_routes kills the process after its effect"
+    )
+    die_routes: str = _pattern(
+        "calls that may kill the process: job creations and uploads, unless it says otherwise",
+        "^POST .*/(batchPredictionJobs|jobs)$|^(POST|PUT) /(upload|resumable)/",
     )
 
     listing_lag_seconds: float = _seconds("a new job is missing from listings for so long")
@@ -74,8 +99,15 @@ class Knobs:
     cancel_outcome: str = _word(
         "what a job that is being cancelled ends in", "CANCELLED", one_of=CANCEL_OUTCOMES
     )
+    late_cancels: int = _count("so many next cancels come when the job has just SUCCEEDED, and are refused")
     continuous_export: bool = _switch("incremental_predictions files appear while a job runs")
     output_shards: int = _count("number of prediction files; 1 is predictions.jsonl", 1, low=1)
+    lost_shards: int = _count("so many of the prediction files, the last ones, never appear")
+    empty_output: bool = _switch("the output holds no line, whatever the job says it answered")
+    cut_last_line: bool = _switch("the last line of the last prediction file ends in the middle")
+    corrupt_line_rate: float = _rate("lines of prediction files that are cut in the middle: no JSON")
+    invalid_utf8_rate: float = _rate("lines of prediction files with bytes that are no UTF-8")
+    unknown_key_rate: float = _rate("lines that are followed by one with a key that nobody sent")
 
     max_input_rows: int = _count("rows one job may have", 200_000, low=1)
     max_embedding_rows: int = _count("rows one embedding job may have", 1_000_000, low=1)
@@ -115,7 +147,7 @@ def _value(name: str, value: object, kind: type, metadata: Mapping[str, Any]) ->
         raise ValueError(f"knob {name}: {value!r} is not one of {ROW_ERRORS}")
     if name == "pace":
         Pace.parse(str(converted))
-    if name == "fault_routes":
+    if "pattern" in metadata:
         _check_pattern(name, str(converted))
     return converted
 
@@ -158,11 +190,15 @@ def _converted(name: str, value: object, kind: type) -> Any:
 
 
 class KnobBoard:
-    """The knobs as they stand now; read by every thread, turned over the admin endpoint."""
+    """The knobs as they stand now; read by every thread, turned over the admin endpoint.
 
-    def __init__(self, knobs: Knobs) -> None:
+    :param mortal: whether the knobs that kill may kill this process, which then is a local cloud and nothing else.
+    """
+
+    def __init__(self, knobs: Knobs, *, mortal: bool = False) -> None:
         self._lock = threading.Lock()
-        self._knobs = knobs
+        self._mortal = mortal
+        self._knobs = self._survivable(knobs)
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -173,7 +209,7 @@ class KnobBoard:
     def turn(self, changes: Mapping[str, object]) -> Knobs:
         """Apply the changes, all or none, and tell the listeners."""
         with self._lock:
-            self._knobs = self._knobs.turned(changes)
+            self._knobs = self._survivable(self._knobs.turned(changes))
         for listener in self._listeners:
             listener()
         return self._knobs
@@ -186,6 +222,17 @@ class KnobBoard:
                 return False
             self._knobs = self._knobs.turned({name: left - 1})
             return True
+
+    def count_down(self, name: str) -> bool:
+        """Use up one of a knob that waits for the so-manieth call; True when this is the one."""
+        return self.take(name) and getattr(self._knobs, name) == 0
+
+    def _survivable(self, knobs: Knobs) -> Knobs:
+        if (knobs.die_before_commit or knobs.die_after_commit) and not self._mortal:
+            raise ValueError(
+                "knobs that kill the process are for `gemini-batch local`, not for one in a process"
+            )
+        return knobs
 
     def when_turned(self, listener: Callable[[], None]) -> None:
         """Call the listener after each turn."""

@@ -48,10 +48,10 @@ class Parts:
         self.storage.close()
 
 
-def build(settings: Settings) -> Parts:
+def build(settings: Settings, *, mortal: bool = False) -> Parts:
     """Open (or make) everything in the data directory; nothing runs yet."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    board = KnobBoard(settings.first_knobs())
+    board = KnobBoard(settings.first_knobs(), mortal=mortal)
     with ExitStack() as undo:
         storage = Storage(settings.data_dir / "storage")
         undo.callback(storage.close)
@@ -128,9 +128,10 @@ class LocalCloud:
     thread instead, until SIGTERM or SIGINT.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, mortal: bool = False) -> None:
         """Take the data directory and the port; nothing is served yet.
 
+        :param mortal: whether the knobs that kill may kill this process.
         :raises DataDirInUseError: another process has the directory.
         :raises OSError: the port is taken.
         """
@@ -148,7 +149,7 @@ class LocalCloud:
             self.credentials_path: Path = credentials.write_credentials(
                 settings.data_dir.resolve(), project=settings.project, url=self.url
             )
-            self.parts = build(settings)
+            self.parts = build(settings, mortal=mortal)
         except BaseException:
             self._socket.close()
             self._lock.close()

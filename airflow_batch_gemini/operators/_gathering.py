@@ -12,7 +12,7 @@ from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.report import Report
-from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
+from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
 from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, clashes
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import ObjectInfo, WorkspaceHook
     from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 
+_WRITE_TRIES = 5
 
-def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook) -> LoadPlan:
+
+def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attempt: str) -> LoadPlan:
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
     ref = BatchRef.from_xcom(operator.batch)
     project = operator.project_id or warehouse.project_id or None
@@ -44,11 +46,14 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook) -> LoadP
             manifest=manifest,
             project=project or results.project,
             location=location,
-            parts=tuple(_part_plan(workspace, warehouse, tables, job) for job in jobs),
+            parts=tuple(
+                _part_plan(workspace, warehouse, tables, job, operator.max_corrupt_lines) for job in jobs
+            ),
             jobs=tuple(job.job for job in jobs),
             landing=tables,
             results=results,
             errors=errors,
+            attempt=attempt,
         )
 
 
@@ -56,12 +61,30 @@ def keep_report(operator: GeminiBatchLoadOperator, plan: LoadPlan, report: Repor
     """Write ``report.json``; then say in every ledger that its job's answers are in BigQuery."""
     places = Workspace(GcsUri.parse(plan.manifest.workspace))
     with closing(_workspace(operator)) as workspace:
-        workspace.write(places.report, report.to_json())
+        if not _write_report(workspace, places.report, report):
+            operator.log.info("A newer attempt has written %s meanwhile; it is left as it is.", places.report)
         for part, job in zip(plan.manifest.parts, plan.jobs, strict=True):
             if not _mark_loaded(workspace, places.ledger(part.index), job.name):
                 operator.log.info(
                     "The ledger of part %d moved on meanwhile; it is left as it is.", part.index
                 )
+
+
+def _write_report(workspace: WorkspaceHook, uri: GcsUri, report: Report) -> bool:
+    """Write the report unless a newer attempt has written its own."""
+    from airflow_batch_gemini.hooks.workspace import PreconditionLost
+
+    for _ in range(_WRITE_TRIES):
+        stored = workspace.read(uri)
+        if stored is not None and Report.attempt_of(stored.data) > report.attempt:
+            return False
+        generation = 0 if stored is None else stored.info.generation
+        try:
+            workspace.write(uri, report.to_json(), if_generation=generation)
+        except PreconditionLost:
+            continue  # another one was written in between: look whose
+        return True
+    raise ServiceError(f"{uri} changed {_WRITE_TRIES} times while it was written. A retry helps.")
 
 
 def _mark_loaded(workspace: WorkspaceHook, uri: GcsUri, job_name: str) -> bool:
@@ -152,7 +175,11 @@ def _one_location(
 
 
 def _part_plan(
-    workspace: WorkspaceHook, warehouse: WarehouseHook, tables: BatchTables, job: PartJob
+    workspace: WorkspaceHook,
+    warehouse: WarehouseHook,
+    tables: BatchTables,
+    job: PartJob,
+    max_corrupt_lines: int,
 ) -> PartPlan:
     requests = None
     if job.part.uri.startswith("gs://") and (found := workspace.stat(GcsUri.parse(job.part.uri))):
@@ -162,7 +189,14 @@ def _part_plan(
         predictions = warehouse.table_info(TableName.parse(output))
     elif output:
         files = [_stored(found) for found in workspace.list(GcsUri.parse(output))]
-    return plan_part(job, tables, requests_file=requests, files=files, predictions=predictions)
+    return plan_part(
+        job,
+        tables,
+        requests_file=requests,
+        files=files,
+        predictions=predictions,
+        max_corrupt_lines=max_corrupt_lines,
+    )
 
 
 def _stored(found: ObjectInfo) -> StoredFile:

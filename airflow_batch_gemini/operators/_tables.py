@@ -30,7 +30,8 @@ class RequestTables:
     """Runs the statements of one preparation; leaving the ``with`` block by an error drops every table it made.
 
     :param location: where the dataset lies.
-    :param salt: of this attempt alone, so that a repeated preparation reads its source again.
+    :param salt: of this attempt alone, so that a repeated preparation reads its source again, and that an attempt
+        believed dead neither replaces nor drops the tables of the one that went on.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class RequestTables:
         self, sql: str, *, template: GeminiTemplate, key_column: str, limits: Limits
     ) -> tuple[Part, ...]:
         """Make the requests of every row of *sql*, check them, and return the parts."""
-        whole = self._tables.requests(0)
+        whole = self._tables.requests(0, self._salt)
         columns = self._columns(sql, whole)
         check_columns(
             template.segments,
@@ -115,7 +116,7 @@ class RequestTables:
         [found] = self._rows(statements.last_part(whole, limits=limits, largest=largest))
         parts = range(int(found["last_part"]) + 1)
         for index in reversed(parts):
-            target = self._tables.requests(index)
+            target = self._tables.requests(index, self._salt)
             self._make(
                 target,
                 statements.create_part(target, source=whole, part=index, limits=limits, largest=largest),
@@ -123,7 +124,7 @@ class RequestTables:
         return parts
 
     def _part(self, index: int) -> Part:
-        table = self._tables.requests(index)
+        table = self._tables.requests(index, self._salt)
         [found] = self._rows(statements.checksum(table))
         self._log.info("Part %d: %s requests, %.1f MB.", index, found["row_count"], found["total_size"] / 1e6)
         return Part(

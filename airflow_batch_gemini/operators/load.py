@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator, conf
 
 from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
+from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.report import Report, Tally, audit, tally
-from airflow_batch_gemini.exceptions import ConfigurationError, LandingError
+from airflow_batch_gemini.batch.report import Report, audit, tally
+from airflow_batch_gemini.exceptions import ConfigurationError, LandingError, OwnershipLostError
+from airflow_batch_gemini.sql.results import SUPERSEDED
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,10 +34,17 @@ class GeminiBatchLoadOperator(BaseOperator):
     BigQuery does the work: load jobs land requests and predictions as they are, one query gives every row exactly one
     outcome, one script publishes both tables atomically. No answer passes through the worker. Every step has a job id
     made from what it does, so a retry, a clear or a second attempt attaches to what is there and changes nothing.
-    Before anything is published the counts must add up.
+    Before anything is published the counts must add up. A stalled attempt that wakes up after a newer one has published
+    publishes nothing and fails with ``OwnershipLostError``.
 
     Rows of a job that failed or was cancelled are landed as far as it answered them; the rest is ``missing``.
     Landing tables stay for seven days.
+
+    An output that is not whole is never taken for one that is. The load fails, publishes nothing and says what is
+    missing when a shard is absent, a line cannot be read (see *max_corrupt_lines*), a line carries a key that was not
+    sent, or a job says it succeeded with answers of which not one is there: those were paid for, and landed as
+    ``missing`` the next repair would buy them again. An empty output of a job that claims no answers is landed: every
+    row is ``missing``, with a warning. A doubled line counts once. BigQuery reads lines up to 100 MB.
 
     :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job, and that must have ended.
     :param results_table: ``project.dataset.table`` for succeeded rows; created when missing.
@@ -43,6 +52,9 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param landing_dataset: ``project.dataset`` for the landing tables; by default the results table's.
     :param batch_date: ``YYYY-MM-DD``, the partition to land in; by default the run's logical date, or when the run has
         none the date it was to run after.
+    :param max_corrupt_lines: lines that the output of one job may have that are not JSON (cut, garbled, perhaps of
+        invalid UTF-8, which BigQuery may also read with U+FFFD in the place of what is invalid). They are left out, the
+        report counts them, and their rows are ``missing``. With more the load fails and publishes nothing.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
     :param gcp_conn_id: the Google Cloud connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -74,6 +86,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         errors_table: str | None = None,
         landing_dataset: str | None = None,
         batch_date: str | None = None,
+        max_corrupt_lines: int = 0,
         price: Price | Mapping[str, Any] | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -85,11 +98,14 @@ class GeminiBatchLoadOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if max_corrupt_lines < 0:
+            raise ConfigurationError(f"max_corrupt_lines={max_corrupt_lines} is less than none.")
         self.batch = batch
         self.results_table = results_table
         self.errors_table = errors_table
         self.landing_dataset = landing_dataset
         self.batch_date = batch_date
+        self.max_corrupt_lines = max_corrupt_lines
         self.price = price
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -115,11 +131,9 @@ class GeminiBatchLoadOperator(BaseOperator):
         """Take every step in order; a step that is done is found done."""
         from airflow_batch_gemini.operators._gathering import gather
 
-        batch_date, price = (
-            self._batch_date(context),
-            None if self.price is None else price_of("", self.price),
-        )
-        plan = gather(self, warehouse)
+        batch_date, attempt = self._batch_date(context), str(context["ti"].id)
+        price = None if self.price is None else price_of("", self.price)
+        plan = gather(self, warehouse, attempt=attempt)
         price = price or price_of(plan.manifest.model)
 
         def job(purpose: str, configuration: Mapping[str, Any], **kwargs: Any) -> WarehouseJob:
@@ -132,8 +146,9 @@ class GeminiBatchLoadOperator(BaseOperator):
             )
 
         def step(purpose: str, configuration: Mapping[str, Any]) -> WarehouseJob:
-            salt = str(context["ti"].id)
-            [done] = self._finish(warehouse, lambda: [job(purpose, configuration, salt=salt)], deadline)
+            [(done, _)] = self._finish(
+                warehouse, lambda: [job(purpose, configuration, salt=attempt)], deadline
+            )
             return done
 
         def land() -> list[WarehouseJob]:
@@ -142,18 +157,35 @@ class GeminiBatchLoadOperator(BaseOperator):
                 for load in plan.loads
             ]
 
-        self._finish(warehouse, land, deadline)
+        landing = self._finish(warehouse, land, deadline)
+        landed = plan.landed([outcome for _, outcome in landing])
         step("classify", plan.classify(batch_date=batch_date, price=price))
         for table in plan.kept:
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(step("audit", plan.audit())))
-        audit(counted, rows=plan.manifest.rows)
+        audit(counted, rows=plan.manifest.rows, landed=landed.lines)
+        notes = check_answered(plan.jobs_by_part, counted.answered)
+        for note in notes:
+            self.log.warning("%s", note)
         step("publish", plan.publish())
-        return self._report(context, plan, counted, price)
+        warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
+        report = Report.of(
+            counted,
+            batch_id=plan.manifest.batch_id,
+            model=plan.manifest.model,
+            price=price,
+            jobs=plan.jobs,
+            tables={"results": str(plan.results), "errors": str(plan.errors)},
+            loaded_at=time.time(),
+            corrupt_lines=landed.corrupt,
+            notes=notes,
+            attempt=attempt,
+        )
+        return self._tell(context, plan, report)
 
     def _finish(
         self, warehouse: WarehouseHook, start: Callable[[], list[WarehouseJob]], deadline: float
-    ) -> list[WarehouseJob]:
+    ) -> list[tuple[WarehouseJob, JobOutcome]]:
         """Return the jobs that *start* names once all have succeeded; defer meanwhile, or wait here."""
         while True:
             jobs = start()
@@ -161,7 +193,7 @@ class GeminiBatchLoadOperator(BaseOperator):
             for job, outcome in seen:
                 _refuse_failed(job, outcome)
             if all(outcome.done and not outcome.failed for _, outcome in seen):
-                return jobs
+                return seen
             if running := [job for job, outcome in seen if not outcome.done]:
                 self._defer(running, deadline)
 
@@ -194,21 +226,10 @@ class GeminiBatchLoadOperator(BaseOperator):
             timeout=dt.timedelta(seconds=left + 10 * self.poll_interval + 60),
         )
 
-    def _report(
-        self, context: Context, plan: LoadPlan, counted: Tally, price: Price | None
-    ) -> dict[str, Any]:
+    def _tell(self, context: Context, plan: LoadPlan, report: Report) -> dict[str, Any]:
         """Write ``report.json``, move the ledgers on, tell the log and the outlets."""
         from airflow_batch_gemini.operators._gathering import keep_report
 
-        report = Report.of(
-            counted,
-            batch_id=plan.manifest.batch_id,
-            model=plan.manifest.model,
-            price=price,
-            jobs=plan.jobs,
-            tables={"results": str(plan.results), "errors": str(plan.errors)},
-            loaded_at=time.time(),
-        )
         keep_report(self, plan, report)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
@@ -234,5 +255,9 @@ class GeminiBatchLoadOperator(BaseOperator):
 
 def _refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
     """Raise for a job that failed, unless the next one of its name may well succeed."""
+    if SUPERSEDED in (outcome.error or ""):
+        raise OwnershipLostError(
+            f"BigQuery job {job} changed nothing: {SUPERSEDED}. This attempt stops; look at the newer one."
+        )
     if outcome.failed and not (outcome.transient and job.attempt + 1 < _TRANSIENT_ATTEMPTS):
         raise LandingError(f"{outcome.sentence(job)} What was landed is kept; a retry goes on from there.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.bases.sensor import PokeReturnValue
+from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
 
@@ -229,8 +230,7 @@ class GeminiBatchSensor(BaseSensorOperator):
         return StartTriggerArgs(
             trigger_cls="airflow_batch_gemini.triggers.job.GeminiBatchJobTrigger",
             trigger_kwargs={
-                # What another task returned travels as the template that pulls it.
-                "job_name": str(self.job_name),
+                "job_name": self._pulled_in_triggerer(),
                 "timeout": float(self.timeout),
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
@@ -239,6 +239,21 @@ class GeminiBatchSensor(BaseSensorOperator):
             },
             next_method="execute_complete",
         )
+
+    def _pulled_in_triggerer(self) -> str:
+        """Return the job's name, or the template by which the triggerer gets at it.
+
+        A triggerer can pull the XCom of one task and map index only; at any other pull it hangs (Airflow 3.3).
+        """
+        name: Any = self.job_name
+        if isinstance(name, PlainXComArg):
+            return f"{{{{ ti.xcom_pull(task_ids={name.operator.task_id!r}, key={name.key!r}, map_indexes=-1) }}}}"
+        if not isinstance(name, str) or "xcom_pull" in name:
+            raise ConfigurationError(
+                f"start_from_trigger= wants job_name= as what a task returned (submit.output) or as text that pulls no "
+                f"XCom, not {type(name).__name__}: Airflow could not render it in the triggerer. Nothing was sent."
+            )
+        return name
 
     def _now(self) -> float:
         return time.time()

@@ -20,15 +20,22 @@ PREDICTIONS_SCHEMA = (
 
 def load_requests(uri: GcsUri, table: TableName) -> dict[str, Any]:
     """Return the configuration of the job that lands the requests of one part."""
-    return _load([uri], table, REQUESTS_SCHEMA)
+    return _load([uri], table, REQUESTS_SCHEMA, max_bad=0)
 
 
-def load_predictions(uris: Sequence[GcsUri], table: TableName) -> dict[str, Any]:
-    """Return the configuration of the job that lands the predictions of one job."""
-    return _load(uris, table, PREDICTIONS_SCHEMA)
+def load_predictions(
+    uris: Sequence[GcsUri], table: TableName, *, max_corrupt_lines: int = 0
+) -> dict[str, Any]:
+    """Return the configuration of the job that lands the predictions of one job.
+
+    :param max_corrupt_lines: lines that may be left out because they are not JSON; BigQuery counts them.
+    """
+    return _load(uris, table, PREDICTIONS_SCHEMA, max_bad=max_corrupt_lines)
 
 
-def _load(uris: Sequence[GcsUri], table: TableName, schema: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _load(
+    uris: Sequence[GcsUri], table: TableName, schema: Sequence[tuple[str, str]], *, max_bad: int
+) -> dict[str, Any]:
     return {
         "load": {
             "sourceUris": sorted(str(uri) for uri in uris),
@@ -36,7 +43,7 @@ def _load(uris: Sequence[GcsUri], table: TableName, schema: Sequence[tuple[str, 
             "destinationTable": table_reference(table),
             "schema": {"fields": [{"name": name, "type": kind, "mode": "NULLABLE"} for name, kind in schema]},
             "ignoreUnknownValues": True,
-            "maxBadRecords": 0,
+            "maxBadRecords": max_bad,
             "createDisposition": "CREATE_IF_NEEDED",
             "writeDisposition": "WRITE_TRUNCATE",
         }

@@ -87,7 +87,8 @@ LEFT JOIN (SELECT * FROM ranked WHERE position = 1) AS ranked
 def audit(parts: Sequence[sources.PartTables], outcomes: TableName) -> str:
     """Return the query that counts what :func:`classify` found.
 
-    One row per outcome, one for all lines, and one for the lines whose key no request has.
+    One row per outcome, one per part for the rows a line came back for, one for all lines, and one for the lines whose
+    key no request has.
     """
     answered = ", ".join(f"'{o}'" for o in Outcome if o not in (Outcome.FAILED, Outcome.MISSING))
     nothing = ", ".join(["NULL"] * 6)
@@ -98,6 +99,7 @@ def audit(parts: Sequence[sources.PartTables], outcomes: TableName) -> str:
 )
 SELECT
   outcome,
+  CAST(NULL AS INT64) AS part,
   COUNT(*) AS row_count,
   SUM(prompt_tokens) AS prompt_tokens,
   SUM(cached_tokens) AS cached_tokens,
@@ -109,10 +111,15 @@ SELECT
 FROM {identifier(str(outcomes))}
 GROUP BY outcome
 UNION ALL
-SELECT 'lines', COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
+SELECT 'answered', part, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
+FROM {identifier(str(outcomes))}
+WHERE outcome != '{Outcome.MISSING}'
+GROUP BY part
+UNION ALL
+SELECT 'lines', NULL, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
 FROM lines
 UNION ALL
-SELECT 'unknown', COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
+SELECT 'unknown', NULL, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
 FROM lines
 LEFT JOIN requests ON requests.key = lines.key AND requests.part = lines.part
 WHERE requests.key IS NULL"""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_batch_gemini.batch.job import Job
-from airflow_batch_gemini.batch.landing import TableInfo
-from airflow_batch_gemini.batch.loading import PartJob
+from airflow_batch_gemini.batch.landing import JobOutcome, TableInfo
+from airflow_batch_gemini.batch.loading import PartJob, check_shards, prediction_files
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
@@ -16,7 +17,7 @@ from airflow_batch_gemini.batch.schema import shape_of
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, load_requests, query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, audit, classify
-from airflow_batch_gemini.sql.results import publish
+from airflow_batch_gemini.sql.results import publish, published_table
 from airflow_batch_gemini.sql.sources import PartTables
 
 
@@ -55,14 +56,19 @@ def plan_part(
     requests_file: StoredFile | None = None,
     files: Iterable[StoredFile] = (),
     predictions: TableInfo | None = None,
+    max_corrupt_lines: int = 0,
 ) -> PartPlan:
     """Plan one part.
+
+    A landing table is named after the part, the epoch and the very files in it: nobody who knows other files, or an
+    older state of them, writes into a table that somebody else reads.
 
     :param requests_file: the request file, for requests on Cloud Storage; ``None`` when there is none.
     :param files: what lies below the job's output folder, for a job that wrote to Cloud Storage.
     :param predictions: the job's output table, for one that wrote to BigQuery; ``None`` when there is none.
-    :raises OutputError: a job that says it succeeded left nothing, or a table without the columns of answers; or the
-        request file is not the one that was sent.
+    :param max_corrupt_lines: lines of the output that may be left out because they are not JSON.
+    :raises OutputError: a job that says it succeeded left nothing, not all of its shards, or a table without the
+        columns of answers; or the request file is not the one that was sent.
     """
     part, job = part_job.part, part_job.job
     loads: list[LandingJob] = []
@@ -79,7 +85,7 @@ def plan_part(
         return PartPlan(tables=sources, loads=tuple(loads))
     if part_job.output_uri.startswith("bq://"):
         return PartPlan(tables=_of_table(part_job, predictions, sources), loads=tuple(loads))
-    if answers := _predictions(part_job, files, tables):
+    if answers := _predictions(part_job, files, tables, max_corrupt_lines):
         loads.append(answers)
         sources = replace(sources, predictions=answers.table)
     return PartPlan(tables=sources, loads=tuple(loads))
@@ -91,23 +97,28 @@ def _requests(part: Part, found: StoredFile | None, tables: BatchTables) -> Land
             f"{part.uri} is {'gone' if found is None else 'another file than was prepared'}, so nobody can say whose "
             "answers these are. Nothing was published; put the file back, or clear prepare and submit."
         )
+    table = _named_after(tables.requests(part.index), [found])
     return LandingJob(
         purpose="requests",
-        table=(table := tables.requests(part.index)),
+        table=table,
         configuration=load_requests(found.uri, table),
         salt=str(found.generation),
     )
 
 
-def _predictions(part_job: PartJob, files: Iterable[StoredFile], tables: BatchTables) -> LandingJob | None:
-    """Return the load of the predictions: ``predictions.jsonl`` or its shards, wherever below the folder.
+def _named_after(table: TableName, files: Iterable[StoredFile], *more: object) -> TableName:
+    contents = [f"{file.uri}#{file.generation}" for file in files]
+    digest = hashlib.sha256("\n".join([*contents, *map(str, more)]).encode()).hexdigest()
+    return replace(table, table=f"{table.table}_{digest[:12]}")
 
-    ``incremental_predictions…`` is what a running job has so far; its lines come again in the final file.
-    """
-    found = sorted(
-        (file for file in files if file.uri.name.rpartition("/")[2].startswith("predictions.jsonl")),
-        key=lambda file: str(file.uri),
-    )
+
+def _predictions(
+    part_job: PartJob, files: Iterable[StoredFile], tables: BatchTables, max_corrupt_lines: int
+) -> LandingJob | None:
+    """Return the load of the predictions; ``None`` when a job that died left none."""
+    by_name = {str(file.uri): file for file in files}
+    found = [by_name[name] for name in prediction_files(by_name)]
+    check_shards(part_job, by_name)
     if not found:
         if part_job.job.rule.success:
             raise OutputError(
@@ -115,11 +126,14 @@ def _predictions(part_job: PartJob, files: Iterable[StoredFile], tables: BatchTa
                 f"{part_job.output_uri}. Nothing was published; whoever moved it must put it back."
             )
         return None
-    table = tables.landing(part_job.part.index, part_job.epoch)
+    table = _named_after(
+        tables.landing(part_job.part.index, part_job.epoch), found, part_job.job.name, max_corrupt_lines
+    )
+    uris = [file.uri for file in found]
     return LandingJob(
         purpose="predictions",
         table=table,
-        configuration=load_predictions([file.uri for file in found], table),
+        configuration=load_predictions(uris, table, max_corrupt_lines=max_corrupt_lines),
         salt=" ".join(str(file.generation) for file in found),
     )
 
@@ -148,6 +162,16 @@ def _of_table(part_job: PartJob, found: TableInfo | None, sources: PartTables) -
 
 
 @dataclass(frozen=True, kw_only=True)
+class Landed:
+    """What the load jobs say they did with the output lines."""
+
+    lines: int | None
+    """Lines landed; ``None`` when no load job can say, since some answers lie in tables that others made."""
+    corrupt: int
+    """Lines left out because they are not JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadPlan:
     """Everything a load does, decided before its first job."""
 
@@ -160,6 +184,8 @@ class LoadPlan:
     landing: BatchTables
     results: TableName
     errors: TableName
+    attempt: str
+    """Id of the task instance that loads; later attempts compare greater."""
 
     @property
     def loads(self) -> tuple[LandingJob, ...]:
@@ -173,8 +199,33 @@ class LoadPlan:
 
     @property
     def outcomes(self) -> TableName:
-        """One row for every request, before it is published."""
-        return self.landing.dataset.table(f"gemini_outcomes_{self.manifest.batch_id}")
+        """One row for every request, before it is published. Every attempt makes its own, for each thing it reads."""
+        digest = hashlib.sha256(repr((self.attempt, self.sources)).encode()).hexdigest()
+        return self.landing.dataset.table(f"gemini_outcomes_{self.manifest.batch_id}_{digest[:12]}")
+
+    @property
+    def published(self) -> TableName:
+        """Says which attempt published last."""
+        return published_table(self.results, self.errors, self.manifest.batch_id)
+
+    @property
+    def jobs_by_part(self) -> dict[int, Job]:
+        """The job that answered each part."""
+        return {source.part: job for source, job in zip(self.sources, self.jobs, strict=True)}
+
+    def landed(self, outcomes: Sequence[JobOutcome]) -> Landed:
+        """Return what came of :attr:`loads`, one outcome each."""
+        answers = [
+            outcome
+            for load, outcome in zip(self.loads, outcomes, strict=True)
+            if load.purpose == "predictions"
+        ]
+        read = [source for source in self.sources if source.predictions is not None]
+        counts = [outcome.rows for outcome in answers if outcome.rows is not None]
+        return Landed(
+            lines=sum(counts) if len(counts) == len(read) else None,
+            corrupt=sum(outcome.bad_lines for outcome in answers),
+        )
 
     @property
     def kept(self) -> tuple[TableName, ...]:
@@ -202,8 +253,10 @@ class LoadPlan:
         return query(
             publish(
                 batch_id=self.manifest.batch_id,
+                attempt=self.attempt,
                 outcomes=self.outcomes,
                 results=self.results,
                 errors=self.errors,
+                published=self.published,
             )
         )

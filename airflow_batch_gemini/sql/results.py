@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 from airflow_batch_gemini.batch.landing import Column
@@ -56,22 +57,38 @@ ERRORS = (
 
 _KEY = ("batch_id", "key")
 _LOADED_AT = "loaded_at"
+SUPERSEDED = "a newer attempt has published this batch"
+"""What BigQuery says of a publish that comes too late."""
 _INCOMPARABLE = frozenset({"JSON"})
 """Types that cannot be compared; ``answer`` follows from ``text``, which can."""
 
 
-def publish(*, batch_id: str, outcomes: TableName, results: TableName, errors: TableName) -> str:
+def publish(
+    *,
+    batch_id: str,
+    attempt: str,
+    outcomes: TableName,
+    results: TableName,
+    errors: TableName,
+    published: TableName,
+) -> str:
     """Return the script that makes both tables say of this batch what *outcomes* says, and nothing else.
 
     It is atomic, and it touches only rows that differ: run again it changes nothing, ``loaded_at`` included. A key
     that was an error and has succeeded since moves over.
+
+    It fails with :data:`SUPERSEDED` once an attempt newer than *attempt* has published: what a stalled one knows is
+    older. Every publish changes the one row of *published*, so of two at a time BigQuery lets one through; the tables
+    themselves would not do for that, since two publishes need not touch the same one.
     """
     batch = string_literal(batch_id)
     return "\n".join(
         [
             create(results, RESULTS),
             create(errors, ERRORS),
+            _first_turn(published),
             "BEGIN TRANSACTION;",
+            _take_turn(published, string_literal(attempt)),
             _merge(results, RESULTS, outcomes, "outcome = 'succeeded'", batch),
             _merge(errors, ERRORS, outcomes, "outcome != 'succeeded'", batch),
             "COMMIT TRANSACTION;",
@@ -86,6 +103,33 @@ def create(table: TableName, columns: Iterable[Column]) -> str:
         f"CREATE TABLE IF NOT EXISTS {identifier(str(table))} (\n{listed}\n)\n"
         "PARTITION BY batch_date\nCLUSTER BY key;"
     )
+
+
+def published_table(results: TableName, errors: TableName, batch_id: str) -> TableName:
+    """Return the table that says which attempt published a batch to *results* and *errors* last.
+
+    It lies beside the results whatever else changes, so that all who publish there meet in it.
+    """
+    pair = hashlib.sha256(f"{results} {errors}".encode()).hexdigest()[:8]
+    return results.dataset_name.table(f"gemini_published_{batch_id}_{pair}")
+
+
+def _first_turn(published: TableName) -> str:
+    return (
+        f"CREATE TABLE IF NOT EXISTS {identifier(str(published))} AS\n"
+        "SELECT '' AS attempt, CURRENT_TIMESTAMP() AS published_at;"
+    )
+
+
+def _take_turn(published: TableName, attempt: str) -> str:
+    """Later attempts have greater ids; the older one always gives way."""
+    table = identifier(str(published))
+    return f"""UPDATE {table}
+SET attempt = {attempt}, published_at = CURRENT_TIMESTAMP()
+WHERE attempt <= {attempt};
+SELECT IF(COUNT(*) = 1, 'mine', ERROR({string_literal(SUPERSEDED)})) AS turn
+FROM {table}
+WHERE attempt = {attempt};"""
 
 
 def clashes(wanted: Iterable[Column], found: Sequence[Column]) -> list[str]:

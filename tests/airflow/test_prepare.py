@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from airflow_batch_gemini import GeminiTemplate, Media
 from airflow_batch_gemini.batch.landing import outcome_of_error
-from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Identity, Manifest, Workspace
+from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
@@ -124,8 +124,9 @@ class Place:
 
     def tables(self) -> list[str]:
         """Names of the request tables that exist."""
-        tables = BatchTables(DatasetName.parse(self.dataset), IDENTITY.batch_id)
-        return [str(tables.requests(i)) for i in range(9) if self.warehouse.table_info(tables.requests(i))]
+        dataset = DatasetName.parse(self.dataset)
+        found = self.warehouse.client(dataset.project).list_tables(self.dataset)
+        return [table.table_id for table in found if table.table_id.startswith("gemini_requests_")]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         sql = f"SELECT * FROM {TableName.parse(table).sql} ORDER BY key"
@@ -221,7 +222,7 @@ def test_bigquery_makes_the_same_requests_without_the_worker(place: Place) -> No
     [lines] = place.lines(streamed)
     native = place.prepare(sql=SQL, requests_dataset=place.dataset, predictions_dataset=place.dataset)
     [part] = native.parts
-    assert part.uri == f"bq://{place.dataset}.gemini_requests_{native.batch_id}_00000"
+    assert part.uri.startswith(f"bq://{place.dataset}.gemini_requests_{native.batch_id}_00000_")
     assert place.rows(part.uri) == lines
     assert (part.rows, part.size) == (7, streamed.size)
     assert (native.requests, native.predictions, native.predictions_dataset) == (
@@ -231,7 +232,7 @@ def test_bigquery_makes_the_same_requests_without_the_worker(place: Place) -> No
     )
     assert place.files() == ["manifest.json"]
     again = place.prepare(sql=SQL, requests_dataset=place.dataset, predictions_dataset=place.dataset)
-    assert again.parts == native.parts
+    assert again.fingerprint(0) == native.fingerprint(0)
 
 
 def test_bigquery_cuts_requests_into_parts(place: Place) -> None:
@@ -397,6 +398,28 @@ def test_a_preparation_that_another_attempt_overtakes_stops_and_leaves_the_other
     assert stored is not None
     assert stored.data == b"of another attempt"
     assert place.manifest() is None
+
+
+def test_a_preparation_in_bigquery_touches_no_table_of_another_attempt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that was believed dead goes on, and fails, when its successor has long finished."""
+    native = {"sql": SQL, "requests_dataset": place.dataset}
+    make, successor = RequestTables._make, []
+
+    def outlived(self: RequestTables, table: TableName, statement: str) -> None:
+        make(self, table, statement)
+        monkeypatch.setattr(RequestTables, "_make", make)
+        successor.append(place.prepare(**native))
+        raise ServiceError("too late")
+
+    monkeypatch.setattr(RequestTables, "_make", outlived)
+    with pytest.raises(ServiceError, match="too late"):
+        place.prepare(**native)
+    [manifest] = successor
+    assert len(place.rows(manifest.parts[0].uri)) == 7
+    assert place.manifest() == manifest
+    assert [f"bq://{place.dataset}.{table}" for table in place.tables()] == [manifest.parts[0].uri]
 
 
 def test_a_manifest_whose_answer_is_lost_does_not_outlive_its_requests(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.job import Counts, Job
 from airflow_batch_gemini.batch.landing import (
     Column,
     JobOutcome,
@@ -19,12 +19,19 @@ from airflow_batch_gemini.batch.landing import (
     same_configuration,
 )
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
+from airflow_batch_gemini.batch.loading import (
+    PartJob,
+    check_answered,
+    missing_shards,
+    paid_ledger,
+    part_job,
+    prediction_files,
+)
 from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, query, query_into
-from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
+from airflow_batch_gemini.sql.plan import Landed, LoadPlan, PartPlan, StoredFile, plan_part
 
 QUERY = {"query": {"query": "SELECT 1", "useLegacySql": False}}
 JOB_NAME = "projects/p/locations/us-central1/batchPredictionJobs/7"
@@ -218,6 +225,69 @@ def test_a_succeeded_job_that_wrote_nowhere_stops_the_load() -> None:
         part_job(PART, LEDGER, job(output_uri=""))
 
 
+SHARD = "w/predictions.jsonl-{:05d}-of-{:05d}"
+
+
+@pytest.mark.parametrize(
+    ("names", "gone"),
+    [
+        ([], []),
+        (["w/predictions.jsonl"], []),
+        ([SHARD.format(n, 3) for n in (2, 0, 1)], []),
+        ([SHARD.format(n, 3) for n in (2, 0)], ["predictions.jsonl-00001-of-00003"]),
+        ([SHARD.format(0, 3)], ["predictions.jsonl-00001-of-00003", "predictions.jsonl-00002-of-00003"]),
+        ([SHARD.format(1, 2), "other/" + SHARD.format(0, 2)], []),
+        ([SHARD.format(0, 1), SHARD.format(1, 2)], ["predictions.jsonl-00000-of-00002"]),
+        (["w/incremental_predictions.jsonl-00000-of-00002"], []),
+        (["w/predictions.jsonl-1-of-2", "w/predictions.jsonl"], ["predictions.jsonl-00000-of-00002"]),
+    ],
+)
+def test_a_set_of_shards_says_itself_which_are_missing(names: list[str], gone: list[str]) -> None:
+    """In whatever folder below the output they lie."""
+    assert missing_shards(names) == gone
+
+
+def test_only_final_files_hold_answers() -> None:
+    """What a running job had so far comes again in them."""
+    names = [
+        "b/predictions.jsonl",
+        "a/predictions.jsonl-00000-of-00001",
+        "incremental_predictions.jsonl",
+        "x.txt",
+    ]
+    assert prediction_files(names) == ["a/predictions.jsonl-00000-of-00001", "b/predictions.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "came", "note"),
+    [
+        ("JOB_STATE_SUCCEEDED", 3, 3, None),
+        ("JOB_STATE_SUCCEEDED", None, 3, None),
+        ("JOB_STATE_SUCCEEDED", 2, 3, None),
+        ("JOB_STATE_SUCCEEDED", 3, 2, "answered 3 rows of part 0, but 2 came back"),
+        ("JOB_STATE_SUCCEEDED", None, 0, "no answer came back: all rows of part 0 are missing"),
+        ("JOB_STATE_SUCCEEDED", 0, 0, "no answer came back"),
+        ("JOB_STATE_CANCELLED", 3, 0, "answered 3 rows of part 0, but 0 came back"),
+        ("JOB_STATE_EXPIRED", None, 0, None),
+    ],
+)
+def test_what_came_back_is_compared_with_what_the_job_says(
+    state: str, said: int | None, came: int, note: str | None
+) -> None:
+    """A difference is told; the rows are missing either way."""
+    found = check_answered({0: replace(job(state), counts=Counts(succeeded=said))}, {0: came} if came else {})
+    assert len(found) == (note is not None)
+    assert all(str(note) in text for text in found)
+
+
+def test_a_job_that_claims_answers_and_left_none_stops_the_load() -> None:
+    """They were paid for: landed as missing, the next repair would buy them again."""
+    with pytest.raises(
+        OutputError, match=r"says that it answered 3 rows, but its output .* has none of them"
+    ):
+        check_answered({0: replace(job(), counts=Counts(succeeded=3))}, {})
+
+
 # --------------------------------------------------------------------------------------------------------- the plan
 
 
@@ -243,7 +313,8 @@ def test_every_prediction_file_below_the_folder_is_landed_and_nothing_else() -> 
         f"{FOLDER}/predictions.jsonl-00001-of-00002",
         f"{FOLDER}/sub/predictions.jsonl-00000-of-00002",
     ]
-    assert predictions.table == planned.tables.predictions == TABLES.landing(0, 2)
+    assert predictions.table == planned.tables.predictions
+    assert predictions.table.table.startswith(TABLES.landing(0, 2).table)
     assert requests.configuration["load"]["sourceUris"] == [PART.uri]
     assert requests.salt == "42"
 
@@ -252,8 +323,8 @@ def test_files_written_anew_are_loaded_anew() -> None:
     """The generation of an object is part of the job's name."""
     first = plan(ended(), files=[StoredFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 1, "c")])
     again = plan(ended(), files=[StoredFile(GcsUri.parse(f"{FOLDER}/predictions.jsonl"), 2, "c")])
-    assert first.loads[1].configuration == again.loads[1].configuration
     assert first.loads[1].salt != again.loads[1].salt
+    assert first.loads[1].table != again.loads[1].table
 
 
 @pytest.mark.parametrize("found", [None, replace(REQUESTS, checksum="other")])
@@ -263,6 +334,24 @@ def test_without_the_request_file_that_was_prepared_nobody_knows_whose_answers_t
     """The keys are in it."""
     with pytest.raises(OutputError, match="whose answers"):
         plan(ended(), requests_file=found, files=files("predictions.jsonl"))
+
+
+def test_a_missing_shard_stops_the_load_unless_the_job_died() -> None:
+    """A job that died may have died while it wrote them."""
+    found = files("predictions.jsonl-00000-of-00012")
+    with pytest.raises(
+        OutputError, match=r"11 of its output files .*-00010-of-00012 and 1 more\. Nothing was"
+    ):
+        plan(ended(), files=found)
+    assert len(plan(ended(state="JOB_STATE_CANCELLED"), files=found).loads) == 2
+
+
+def test_corrupt_lines_are_allowed_in_answers_only_and_land_elsewhere() -> None:
+    """The request file is known to the byte; a load that allows more is another load, into another table."""
+    strict, lenient = (plan(ended(), files=files("predictions.jsonl"), max_corrupt_lines=n) for n in (0, 7))
+    assert [load.configuration["load"]["maxBadRecords"] for load in lenient.loads] == [0, 7]
+    assert strict.loads[0] == lenient.loads[0]
+    assert strict.loads[1].table != lenient.loads[1].table
 
 
 def test_a_succeeded_job_without_files_stops_the_load() -> None:
@@ -354,11 +443,17 @@ def test_the_plan_knows_every_table_it_makes() -> None:
         landing=TABLES,
         results=TableName.parse("p.d.results"),
         errors=TableName.parse("p.d.results_errors"),
+        attempt="0199",
     )
-    assert whole.kept == (TABLES.requests(0), TABLES.landing(0, 2), whole.outcomes)
-    assert whole.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"] == (
-        f"gemini_outcomes_{MANIFEST.batch_id}"
-    )
+    assert whole.kept == (*(load.table for load in parts[0].loads), whole.outcomes)
+    classified = whole.classify(batch_date="2026-09-01", price=None)["query"]["destinationTable"]["tableId"]
+    assert classified == whole.outcomes.table
+    assert classified.startswith(f"gemini_outcomes_{MANIFEST.batch_id}_")
+    assert replace(whole, attempt="0200").outcomes != whole.outcomes
+    assert replace(whole, attempt="0200").published == whole.published
     assert "GROUP BY outcome" in whole.audit()["query"]["query"]
     assert whole.publish() == query(whole.publish()["query"]["query"])
+    done = [JobOutcome(done=True, rows=3), JobOutcome(done=True, rows=2, bad_lines=1)]
+    assert whole.landed(done) == Landed(lines=2, corrupt=1)
+    assert whole.landed([replace(one, rows=None) for one in done]) == Landed(lines=None, corrupt=1)
     assert query_into("SELECT 1", whole.outcomes)["query"]["writeDisposition"] == "WRITE_TRUNCATE"

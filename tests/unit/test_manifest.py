@@ -96,6 +96,8 @@ def test_anything_else_is_no_manifest(data: bytes) -> None:
         ({"predictions": "bigquery", "predictions_dataset": "p.d"}, False),
         ({"parts": (replace(PARTS[0], checksum="CCCC"), PARTS[1])}, False),
         ({"parts": (replace(PARTS[0], rows=3), PARTS[1])}, False),
+        ({"requests": "bigquery"}, False),
+        ({"parts": (replace(PARTS[0], uri="gs://b/of-another-attempt"), PARTS[1])}, True),
         ({"created_at": "2027-01-01T00:00:00+00:00"}, True),
         ({"parts": (PARTS[0], replace(PARTS[1], checksum="CCCC"))}, True),
     ],

@@ -37,6 +37,8 @@ ROWS = [
     row("succeeded", 8, "0.012", prompt_tokens=800, output_tokens=80, total_tokens=880, without_tokens=1),
     row("truncated", 1, "0.001", prompt_tokens=100, output_tokens=10, thoughts_tokens=5, total_tokens=115),
     row("missing", 1),
+    {**row("answered", 5), "part": 0},
+    {**row("answered", 4), "part": 7},
     row("lines", 11),
     row("unknown", 0),
 ]
@@ -69,6 +71,7 @@ def test_the_tally_adds_up_over_the_outcomes() -> None:
     assert COUNTED.outcomes["blocked"] == 0
     assert COUNTED.tokens == {"prompt": 900, "cached": 0, "output": 90, "thoughts": 5, "total": 995}
     assert COUNTED.cost_usd == Decimal("0.013")
+    assert COUNTED.answered == {0: 5, 7: 4}
     assert (COUNTED.lines, COUNTED.duplicates, COUNTED.without_tokens) == (11, 2, 1)
 
 
@@ -88,6 +91,31 @@ def test_fewer_lines_than_answered_rows_is_impossible_and_stops_the_load() -> No
     """The two queries must have seen different tables."""
     with pytest.raises(AccountingError):
         audit(replace(COUNTED, lines=3), rows=10)
+
+
+def test_lines_that_were_landed_and_are_not_there_stop_the_load() -> None:
+    """Somebody changed a landing table."""
+    audit(COUNTED, rows=10, landed=11)
+    with pytest.raises(AccountingError, match="12 output lines were landed, but the landing tables have 11"):
+        audit(COUNTED, rows=10, landed=12)
+
+
+@pytest.mark.parametrize(
+    ("data", "attempt"),
+    [(b'{"attempt": "0199"}', "0199"), (b"{}", ""), (b"[1]", ""), (b"not a report", ""), (b"", "")],
+)
+def test_a_report_says_which_attempt_wrote_it(data: bytes, attempt: str) -> None:
+    """One that says nothing is older than all."""
+    assert Report.attempt_of(data) == attempt
+
+
+def test_corrupt_lines_are_in_the_report_and_in_its_table() -> None:
+    """Only when there were any."""
+    found = replace(report(), corrupt_lines=3, notes=["look here"], attempt="0199")
+    assert (found.to_dict()["corrupt_lines"], found.to_dict()["notes"]) == (3, ["look here"])
+    assert ["corrupt", "lines", "3"] in words(found)
+    assert not any("corrupt" in line for line in words(report()))
+    assert Report.attempt_of(found.to_json()) == "0199"
 
 
 def test_a_line_that_answers_nobody_stops_the_load() -> None:

@@ -21,6 +21,7 @@ from airflow_batch_gemini.sql.sources import PartTables
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
+PUBLISHED = results.published_table(RESULTS, ERRORS, "b" * 32)
 JOB = "projects/p-x/locations/us-central1/batchPredictionJobs/1"
 PART = PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=LANDED)
 PROVENANCE = outcomes.Provenance(
@@ -62,6 +63,7 @@ class Judge:
             OUTCOMES: [(c.name, c.type) for c in OUTCOME_COLUMNS],
             RESULTS: [(c.name, c.type) for c in results.RESULTS],
             ERRORS: [(c.name, c.type) for c in results.ERRORS],
+            PUBLISHED: [("attempt", "STRING"), ("published_at", "TIMESTAMP")],
         }
         for table, columns in tables.items():
             built = TableBuilder(str(table))
@@ -295,12 +297,22 @@ def test_the_cost_of_a_long_prompt_is_the_long_context_price(judge: Judge) -> No
 
 
 def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) -> None:
-    """Two tables, one transaction, two merges."""
-    script = results.publish(batch_id="b" * 32, outcomes=OUTCOMES, results=RESULTS, errors=ERRORS)
+    """Three tables, one transaction, whose turn it is, two merges."""
+    script = results.publish(
+        batch_id="b" * 32,
+        attempt="0199-a",
+        outcomes=OUTCOMES,
+        results=RESULTS,
+        errors=ERRORS,
+        published=PUBLISHED,
+    )
     assert judge.analyse_script(script) == [
         "ResolvedCreateTableStmt",
         "ResolvedCreateTableStmt",
+        "ResolvedCreateTableAsSelectStmt",
         "ResolvedBeginStmt",
+        "ResolvedUpdateStmt",
+        "ResolvedQueryStmt",
         "ResolvedMergeStmt",
         "ResolvedMergeStmt",
         "ResolvedCommitStmt",

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from . import dateformat, farm, jsontext
+from . import dateformat, farm, jsontext, largejson
 
 
 def _parse_json(text: str) -> str:
@@ -76,6 +76,10 @@ _FUNCTIONS: tuple[tuple[str, Callable[..., object], Sequence[str], str], ...] = 
     ("bq_text_json_query", _text_query, ["VARCHAR", "VARCHAR"], "VARCHAR"),
     ("bq_text_json_values", _text_values, ["VARCHAR", "VARCHAR"], "VARCHAR[]"),
     ("bq_text_json_queries", _text_queries, ["VARCHAR", "VARCHAR"], "VARCHAR[]"),
+    ("bq_large_json_value", largejson.value_at, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+    ("bq_large_json_text", largejson.text_at, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+    ("bq_large_json_items", largejson.items_at, ["VARCHAR", "VARCHAR"], "VARCHAR[]"),
+    ("bq_large_json_type", largejson.type_at, ["VARCHAR", "VARCHAR"], "VARCHAR"),
     ("bq_parse_timestamp", dateformat.parse, ["VARCHAR", "VARCHAR"], "BIGINT"),
     ("bq_farm_fingerprint", farm.fingerprint, ["BLOB"], "BIGINT"),
     ("bq_normalize", _normalize, ["VARCHAR", "VARCHAR"], "VARCHAR"),

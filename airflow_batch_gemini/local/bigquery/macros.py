@@ -75,6 +75,8 @@ _MACROS = {
     "ELSE generate_series(a, b, s) END",
     "bq_json_text(j)": "CAST(j AS VARCHAR)",
     "bq_json_array(j, p)": "CASE WHEN json_type(j, p) = 'ARRAY' THEN json_extract(j, p || '[*]') END",
+    "bq_large_json_query(j, p)": "CAST(bq_large_json_text(j, p) AS JSON)",
+    "bq_large_json_array(j, p)": "CAST(bq_large_json_items(j, p) AS JSON[])",
     "bq_json_strings(a)": "CASE WHEN len(list_filter(a, lambda e: json_type(e) IN ('OBJECT', 'ARRAY'))) = 0 "
     "THEN list_transform(a, lambda e: json_value(e, '$') ->> '$') END",
     "bq_json_type(kind)": "CASE kind WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' "

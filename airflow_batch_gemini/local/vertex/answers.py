@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Answer:
     tokens: Tokens
 
 
+_SEPARATORS = "\u2028\u2029\u0085"
+_STRING = re.compile(r'(?:^|[:\[,])\s*"(?![^"]*"\s*:)')
 Source = Callable[[dict[str, Any], int], Draft]
 """Takes a checked request in camelCase and the seed; may raise RowError."""
 
@@ -83,7 +86,8 @@ def compose(
     room = None if limit is None else max(0, limit - thoughts)
     candidates, output = [], 0
     for number, text in enumerate(draft.texts):
-        said, finish = _cut(_broken(text) if faults.broken_json else text, draft.finish, room, faults)
+        stuffed = _stuffed(text, faults)
+        said, finish = _cut(_broken(stuffed) if faults.broken_json else stuffed, draft.finish, room, faults)
         output += count_text(len(said))
         candidates.append(
             _candidate(said, finish, number, thoughts if faults.thoughtful else 0, len(draft.texts))
@@ -124,6 +128,16 @@ def _cut(text: str, finish: str, room: int | None, faults: RowFaults) -> tuple[s
     if room is not None and count_text(len(text)) > room:
         return text[: room * 4], "MAX_TOKENS"
     return text, finish
+
+
+def _stuffed(text: str, faults: RowFaults) -> str:
+    """Put odd or many characters into an answer: in JSON into its first string, where they are legal."""
+    more = (_SEPARATORS if faults.separated else "") + "x" * max(0, faults.length - len(text))
+    if not more:
+        return text
+    if text.startswith(("{", "[", '"')):
+        return _STRING.sub(lambda begin: begin[0] + more, text, count=1)
+    return text + more
 
 
 def _broken(text: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from airflow_batch_gemini.local.vertex.bodies import split_gcs, split_table
 from airflow_batch_gemini.local.vertex.intake import Intake
 from airflow_batch_gemini.local.vertex.places import JobFailedError, require_bucket, require_dataset
 from airflow_batch_gemini.local.vertex.records import Job
+from airflow_batch_gemini.local.vertex.spoiling import Spoiler
 
 _CONTENT_TYPE = "application/jsonl"
 _OWN_COLUMNS = (
@@ -46,24 +47,32 @@ def choose_output(job: Job, *, now: float, storage: Storage, warehouse: Warehous
 
 
 def export(
-    job: Job, spool: Path, intake: Intake, *, storage: Storage, warehouse: Warehouse, shards: int
+    job: Job,
+    spool: Path,
+    intake: Intake,
+    *,
+    storage: Storage,
+    warehouse: Warehouse,
+    shards: int,
+    spoiler: Spoiler,
 ) -> None:
     """Write the answers so far to the output of the job; doing it again writes the same again."""
     if job.destination.kind == "bigquery":
         table = split_table(str(job.output))
         columns = [*_OWN_COLUMNS, *_passed_on(intake)]
-        rows = _table_rows(spool, columns, from_table=intake.columns is not None)
+        rows = _table_rows(spool, columns, from_table=intake.columns is not None, spoiler=spoiler)
         warehouse.write_table(table.project, table.dataset, str(table.table), columns, rows)
         return
     bucket, folder = split_gcs(str(job.output))
-    if shards == 1:
-        with spool.open("rb") as source, _writer(storage, bucket, f"{folder}/predictions.jsonl") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        return
-    for shard in range(shards):
-        name = f"{folder}/predictions.jsonl-{shard:05d}-of-{shards:05d}"
-        with spool.open("rb") as source, _writer(storage, bucket, name) as target:
-            target.writelines(line for number, line in enumerate(source) if number % shards == shard)
+    written = spoiler.files(shards)
+    for shard in written:
+        suffix = f"-{shard:05d}-of-{shards:05d}" if shards > 1 else ""
+        with (
+            spool.open("rb") as source,
+            _writer(storage, bucket, f"{folder}/predictions.jsonl{suffix}") as target,
+        ):
+            lines = islice(spoiler.lines(source), shard, None, shards)
+            target.writelines(spoiler.cut(lines) if shard == written[-1] else lines)
 
 
 def export_increment(job: Job, spool: Path, *, storage: Storage) -> None:
@@ -89,13 +98,15 @@ def _passed_on(intake: Intake) -> list[Column]:
     return [Column(name=name, type=kind, mode="NULLABLE") for name, kind in siblings if name not in own]
 
 
-def _table_rows(spool: Path, columns: list[Column], *, from_table: bool) -> Iterator[dict[str, Any]]:
+def _table_rows(
+    spool: Path, columns: list[Column], *, from_table: bool, spoiler: Spoiler
+) -> Iterator[dict[str, Any]]:
     """Yield the answered lines as table rows; JSON columns as the text of their JSON."""
     json_columns = {column.name for column in columns if column.type.upper() == "JSON"}
     # What came out of a JSON column is such a text already.
     rendered = json_columns - {column.name for column in _OWN_COLUMNS} if from_table else set()
     with spool.open("rb") as file:
-        for line in file:
+        for line in spoiler.lines(file, as_text=False):
             row = orjson.loads(line)
             for name in json_columns - rendered:
                 if row.get(name) is not None:

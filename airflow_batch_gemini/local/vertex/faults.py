@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_batch_gemini.local.dice import draw
 from airflow_batch_gemini.local.errors import STATUS_OF
@@ -23,6 +24,7 @@ _RATES = {
     "duplicated": "duplicate_rate",
     "swapped": "swap_echo_rate",
     "broken_json": "invalid_json_rate",
+    "separated": "line_separator_rate",
     "thoughtful": "thought_rate",
     "cached": "cached_rate",
 }
@@ -39,6 +41,9 @@ class RowFaults:
     duplicated: bool = False
     swapped: bool = False
     broken_json: bool = False
+    separated: bool = False
+    length: int = 0
+    """Bytes that the answer has at least."""
     thoughtful: bool = False
     cached: bool = False
 
@@ -52,13 +57,15 @@ def row_faults(knobs: Knobs, *, seed: int, job: str, row: int, request: bytes) -
     Being blocked depends on the request alone, so that it is blocked again in every repair; all others
     depend on the job as well, so that another job may do better.
     """
-    met = {
+    met: dict[str, Any] = {
         trouble: True
         for trouble, knob in _RATES.items()
         if (rate := getattr(knobs, knob)) and draw(seed, job, row, trouble) < rate
     }
     if knobs.blocked_rate and draw(seed, "blocked", request) < knobs.blocked_rate:
         met["blocked"] = True
+    if knobs.long_answer_bytes and row == 0:
+        met["length"] = knobs.long_answer_bytes
     return RowFaults(**met) if met else NO_FAULTS
 
 

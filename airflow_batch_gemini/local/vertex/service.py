@@ -68,6 +68,10 @@ class Vertex:
         self.engine.stop()
         self.book.close()
 
+    def lateness(self) -> float:
+        """Return the seconds by which the creation that has just come is to take effect late."""
+        return self._board.now.late_create_seconds if self._board.take("late_creates") else 0.0
+
     def create(self, project: str, location: str, body: Any) -> dict[str, Any]:
         """Accept a job; each call makes a new one, as there is no request id."""
         wish = read_wish(body, location=location, extra_models=self._board.now.extra_models)
@@ -129,6 +133,9 @@ class Vertex:
     def cancel(self, project: str, location: str, job_id: str) -> dict[str, Any]:
         """Ask for the end of a job; what it ends in shows later."""
         job = self._find(project, location, job_id)
+        if not job.ended_for_good and self._board.take("late_cancels"):
+            self.engine.finish(job_id)
+            job = self._find(project, location, job_id)
         if not self.engine.cancel(job_id):
             raise failed_precondition(
                 f"The job {job.name} has ended already, in {job.state}; it cannot be cancelled."

@@ -24,6 +24,7 @@ from airflow_batch_gemini.local.vertex.export import choose_output, export, expo
 from airflow_batch_gemini.local.vertex.intake import Intake, take_in
 from airflow_batch_gemini.local.vertex.records import Job, Progress
 from airflow_batch_gemini.local.vertex.rows import Desk, ReadLine, RowResult, answer_row
+from airflow_batch_gemini.local.vertex.spoiling import Spoiler
 
 SLICE_SECONDS = 0.25
 _CHUNK = 32
@@ -122,6 +123,7 @@ class Work:
             storage=bench.storage,
             warehouse=bench.warehouse,
             shards=bench.board.now.output_shards,
+            spoiler=Spoiler(bench.board.now, bench.seed, job.id),
         )
 
     def export_increment(self, job: Job) -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from airflow_batch_gemini.local.bigquery.datatypes import (
 )
 from airflow_batch_gemini.local.bigquery.errors import BigQueryError
 from airflow_batch_gemini.local.bigquery.parameters import parameters
-from airflow_batch_gemini.local.bigquery.sql import jsonpath, lexer
+from airflow_batch_gemini.local.bigquery.sql import json_functions, jsonpath, lexer
 from airflow_batch_gemini.local.bigquery.sql.dialect import parse, parse_type
 
 
@@ -399,3 +400,39 @@ def test_times_are_parsed_by_format(pattern: str, text: str, micros: int) -> Non
 def test_types_are_read_as_they_are_written(text: str) -> None:
     """The words of a schema and of SQL are one."""
     assert str(parse_type(text)) == text
+
+
+# Large JSON values
+
+
+_LONG = '{"a": [1, 1.0, 2.5, -0.0, "é", "", true, null, {"k": {}}, []], "n": null, "s": "t", "o": {"b": 2, "a": 1}}'
+_DOCUMENTS = [_LONG, '["a", {"b": "c"}]', '"text"', "1.5", "18446744073709551615", "null", "true"]
+_PATHS = ["$", "$.a", "$.n", "$.s", "$.s.t", "$.o", "$.o.b", "$.missing", "$[0]", "$[1].b", "$[9]"]
+_PATHS += [f"$.a[{place}]" for place in range(10)] + ["$.a[8].k"]
+_CALLS = [
+    "JSON_VALUE(d, '{}')",
+    "JSON_QUERY(d, '{}')",
+    "JSON_QUERY_ARRAY(d, '{}')",
+    "JSON_TYPE(JSON_QUERY(d, '{}'))",
+]
+
+
+def test_a_large_json_value_is_read_as_a_small_one_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Python instead of the engine, to the same letter."""
+    wanted = ", ".join(
+        f"{call.format(path)} AS c{n}" for n, (call, path) in enumerate(product(_CALLS, _PATHS))
+    )
+    sql = [f"SELECT {wanted} FROM (SELECT PARSE_JSON('{document}') AS d)" for document in _DOCUMENTS]
+    small = [engine.rows(query)[0] for query in sql]
+    monkeypatch.setattr(json_functions, "_LARGE", -1)
+    large = [engine.rows(query)[0] for query in sql]
+    assert large == small
+    assert "bq_large_json_value" in engine.translate(sql[0]).sql
+
+
+def test_a_large_json_value_is_not_looked_into_by_the_engine(engine: Engine) -> None:
+    """It would set aside several times the size of the value for every call in the statement."""
+    found = engine.translate("SELECT JSON_VALUE(d, '$.a') FROM (SELECT JSON '1' AS d)").sql
+    assert "strlen(CAST(_t1.c1 AS VARCHAR)) > 1048576 THEN bq_large_json_value(" in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import orjson
@@ -62,6 +63,24 @@ def _place(document: Expr, steps: list[str | int]) -> tuple[str, str]:
     return base, literal(_joined(document, steps))
 
 
+_COLUMN = re.compile(r'[\w."]+')
+_LARGE = 1 << 20
+
+
+def _unless_large(document: Expr, steps: list[str | int], plain: str, macro: str) -> str:
+    """Read a JSON value by the engine, a large one by Python.
+
+    The engine sets aside memory for every call that looks into a value, several times its size, until the statement is
+    done. A value of 50 MB, twenty calls, and the limit is reached.
+    """
+    base = document.json[0] if document.json else document.sql
+    if _COLUMN.fullmatch(base) is None:
+        return plain
+    path = _steps_text(jsonpath.steps("$" + _joined(document, steps).removeprefix("$")))
+    large = f"{macro}(CAST({base} AS VARCHAR), {path})"
+    return f"(CASE WHEN strlen(CAST({base} AS VARCHAR)) > {_LARGE} THEN {large} ELSE {plain} END)"
+
+
 @function("JSON_TYPE")
 def _type_name(call: Call) -> Expr:
     call.count(1)
@@ -69,7 +88,8 @@ def _type_name(call: Call) -> Expr:
     if document.type.kind not in {"JSON", "NULL"}:
         raise call.no_signature([document])
     base, path = _place(document, [])
-    return Expr(f"bq_json_type(json_type(CAST({base} AS JSON), {path}))", STRING)
+    plain = f"bq_json_type(json_type(CAST({base} AS JSON), {path}))"
+    return Expr(_unless_large(document, [], plain, "bq_large_json_type"), STRING)
 
 
 def _steps_text(steps: list[str | int]) -> str:
@@ -81,7 +101,8 @@ def _value(call: Call) -> Expr:
     document, steps = _document(call, legacy=call.name == "JSON_EXTRACT_SCALAR")
     if document.type == JSON:
         base, path = _place(document, steps)
-        return Expr(f"(json_value({base}, {path}) ->> '$')", STRING)
+        plain = f"(json_value({base}, {path}) ->> '$')"
+        return Expr(_unless_large(document, steps, plain, "bq_large_json_value"), STRING)
     return Expr(f"bq_text_json_value(CAST({document.sql} AS VARCHAR), {_steps_text(steps)})", STRING)
 
 
@@ -90,7 +111,8 @@ def _query(call: Call) -> Expr:
     document, steps = _document(call, legacy=call.name == "JSON_EXTRACT")
     if document.type == JSON:
         base, path = _place(document, steps)
-        return Expr(f"json_extract({base}, {path})", JSON, json=(base, _joined(document, steps)))
+        found = _unless_large(document, steps, f"json_extract({base}, {path})", "bq_large_json_query")
+        return Expr(found, JSON, json=(base, _joined(document, steps)))
     return Expr(f"bq_text_json_query(CAST({document.sql} AS VARCHAR), {_steps_text(steps)})", STRING)
 
 
@@ -99,7 +121,8 @@ def _query_array(call: Call) -> Expr:
     document, steps = _document(call, legacy=call.name == "JSON_EXTRACT_ARRAY")
     if document.type == JSON:
         base, path = _place(document, steps)
-        return Expr(f"bq_json_array({base}, {path})", array(JSON), json=(base, _joined(document, steps)))
+        found = _unless_large(document, steps, f"bq_json_array({base}, {path})", "bq_large_json_array")
+        return Expr(found, array(JSON), json=(base, _joined(document, steps)))
     return Expr(f"bq_text_json_queries(CAST({document.sql} AS VARCHAR), {_steps_text(steps)})", array(STRING))
 
 

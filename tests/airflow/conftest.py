@@ -1,0 +1,26 @@
+"""A batch to load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from load_side import World
+
+from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+
+if TYPE_CHECKING:
+    from airflow_batch_gemini.batch.job import Job
+    from airflow_batch_gemini.local.server import LocalCloud
+
+
+@pytest.fixture
+def world(cloud: LocalCloud, bucket: str, dataset: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Two parts, of rows a, b, c and of row d; Vertex AI shows the jobs that the test made up."""
+    found = World(cloud, bucket, dataset, [["a", "b", "c"], ["d"]])
+
+    def get(self: GeminiBatchHook, job_name: str) -> Job:
+        return found.jobs[job_name]
+
+    monkeypatch.setattr(GeminiBatchHook, "get", get)
+    return found
