@@ -1,6 +1,6 @@
 """JobService.GetBatchPredictionJob over gRPC, in front of the local cloud, which speaks REST only.
 
-    python benchmarks/triggerer_door.py URL
+    python -m waiting.door URL
 
 prints the port it took, then serves until it is stopped.
 """

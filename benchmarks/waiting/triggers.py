@@ -7,39 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import struct
-import time
-from collections.abc import Iterator
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.waiting import WaitEnd
 from airflow_batch_gemini.hooks.looks import SharedLooks
 from airflow_batch_gemini.triggers.job import GeminiBatchJobTrigger
+from waiting.looks import ENDED, MISSED, WAITING, note
 
-LOOKS, SHARING, DOOR = "BENCH_LOOKS", "BENCH_SHARING", "BENCH_DOOR"
-"""Environment: the file for the looks; ``off`` for plain gets; host and port where JobService answers by gRPC."""
-
-WAITING, ENDED, MISSED = 0, 1, 2
-_LOOK = struct.Struct("<QdB")
-
-
-def looks(path: Path, *, skip: int = 0) -> Iterator[tuple[int, float, int]]:
-    """Yield job id, epoch seconds and outcome of every look written to *path*, after the first *skip* of them."""
-    whole = path.read_bytes()[skip * _LOOK.size :] if path.exists() else b""
-    return _LOOK.iter_unpack(whole[: len(whole) // _LOOK.size * _LOOK.size])
-
-
-def note(job_name: str, outcome: int) -> None:
-    """Write down one look; the triggerer may be killed right after it."""
-    os.write(_book(), _LOOK.pack(int(job_name.rpartition("/")[2]), time.time(), outcome))
-
-
-@cache
-def _book() -> int:
-    return os.open(os.environ[LOOKS], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+SHARING, DOOR = "BENCH_SHARING", "BENCH_DOOR"
+"""Environment: ``off`` for plain gets; host and port where JobService answers by gRPC."""
 
 
 class Ours(GeminiBatchJobTrigger):

@@ -1,6 +1,6 @@
 """What a scheduler and its workers leave in Airflow's metadata database when many sensors are deferred.
 
-python benchmarks/triggerer_rows.py < WAITS
+python -m waiting.rows < WAITS
 
 WAITS is JSON: the class path of a trigger, and the arguments of each one. Whatever was deferred before is forgotten.
 """
@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-DAG_ID, TASK_ID, RUN_ID, BUNDLE = "bench", "wait", "bench", "bench"
+DAG_ID, TASK_ID, RUN_ID, BUNDLE, VERSION = "bench", "wait", "bench", "bench", "1"
 
 
 def defer(classpath: str, waits: list[dict[str, Any]]) -> None:
@@ -62,9 +62,9 @@ def dag_run(session: Any) -> tuple[Any, Any, Any]:
         session.add(DagBundleModel(name=BUNDLE))
         session.flush()
         lazy = LazyDeserializedDAG.from_dag(dag())
-        SerializedDAG.bulk_write_to_db(BUNDLE, None, [lazy], session=session)
+        SerializedDAG.bulk_write_to_db(BUNDLE, VERSION, [lazy], session=session)
         session.flush()
-        SerializedDagModel.write_dag(lazy, bundle_name=BUNDLE, session=session)
+        SerializedDagModel.write_dag(lazy, bundle_name=BUNDLE, bundle_version=VERSION, session=session)
         session.flush()
         run = SerializedDagModel.get(DAG_ID, session=session).dag.create_dagrun(
             run_id=RUN_ID,
