@@ -8,16 +8,19 @@ BIN := $(VENV)/bin
 COMPILE := uv pip compile pyproject.toml scripts/build.in --extra local --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
+MINUTES ?= 60
+
 P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 
 .NOTPARALLEL:
-.PHONY: help demo up down test static unit scheduler coverage lock clean venv venv-dev
+.PHONY: help demo up down test static unit scheduler coverage torture lock clean venv venv-dev
 
 help:
 	@echo "make demo    run a batch through a real Airflow against the local cloud, show the results, stop"
 	@echo "make up      the same, left running with the UI on port 8080; make down stops it"
 	@echo "make test    every check, from nothing"
+	@echo "make torture kill thousands of processes and count what was paid and landed; MINUTES=n bounds it"
 	@echo "make lock    resolve the dependencies anew"
 	@echo "make clean   remove what the others made"
 
@@ -43,7 +46,7 @@ static:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
+	MYPYPATH=tests/kills $(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
 	$(BIN)/lint-imports --no-cache
 
 # One file stays on one worker: the GoogleSQL analyzer and Google's clients take seconds to load.
@@ -54,7 +57,10 @@ coverage:
 	$(BIN)/coverage report --fail-under=95 --include='$(FLOORS_0_TO_3)'
 
 scheduler:
-	$(BIN)/python -m pytest -m scheduler tests/test_under_a_scheduler.py
+	$(BIN)/python -m pytest -m scheduler tests/scheduler
+
+torture: venv-dev
+	@$(BIN)/python scripts/torture.py --minutes $(MINUTES)
 
 lock:
 	$(COMPILE) --upgrade --output-file requirements.lock

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,20 @@ class AirflowApi:
             return ["api-server", *names]
         return [name for name in names if (health.get(name) or {}).get("status") != "healthy"]
 
+    def triggerers(self) -> list[int]:
+        """Return the ids of the triggerers that send heartbeats."""
+        return [job["id"] for job in self._call("GET", "jobs?job_type=TriggererJob&is_alive=true")["jobs"]]
+
+    def serves_workers(self) -> bool:
+        """Have the server build what workers call; it does so at the first call, for longer than a worker waits."""
+        try:
+            call("PATCH", f"{self.base}/execution/task-instances/{uuid.UUID(int=0)}/run", {}, timeout=60)
+        except urllib.error.HTTPError as error:
+            return error.code in {401, 403}
+        except OSError:
+            return False
+        return True
+
     def dag_ids(self) -> list[str]:
         """Return the DAGs that are parsed."""
         return [dag["dag_id"] for dag in self._call("GET", "dags?limit=100")["dags"]]
@@ -52,10 +67,11 @@ class AirflowApi:
         """Let the scheduler have the DAG."""
         self._call("PATCH", f"dags/{dag_id}", {"is_paused": False})
 
-    def trigger(self, dag_id: str, params: dict[str, Any] | None = None) -> str:
+    def trigger(self, dag_id: str, params: dict[str, Any] | None = None, *, run_id: str | None = None) -> str:
         """Unpause the DAG, start a run and return its id."""
         self.unpause(dag_id)
-        run = self._call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": params or {}})
+        body = {"logical_date": None, "conf": params or {}, "dag_run_id": run_id}
+        run = self._call("POST", f"dags/{dag_id}/dagRuns", body)
         return str(run["dag_run_id"])
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
@@ -70,6 +86,37 @@ class AirflowApi:
         """Return the record of every task instance."""
         answer = self._call("GET", f"{self._run(dag_id, run_id)}/taskInstances?limit=100")
         return list(answer["task_instances"])
+
+    def all_tasks(self) -> list[dict[str, Any]]:
+        """Return the record of every task instance of every run, a thousand at most."""
+        tasks: list[dict[str, Any]] = []
+        while len(tasks) < 1_000:
+            path = f"dags/~/dagRuns/~/taskInstances?limit=100&offset={len(tasks)}&order_by=id"
+            page = self._call("GET", path)["task_instances"]
+            tasks += page
+            if len(page) < 100:
+                break
+        return tasks
+
+    def all_runs(self) -> list[dict[str, Any]]:
+        """Return the record of the first hundred runs of all DAGs."""
+        return list(self._call("GET", "dags/~/dagRuns?limit=100&order_by=id")["dag_runs"])
+
+    def clear(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
+        """Clear one task instance, as the button in the UI does."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [[task_id, map_index]],
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
+        self._call("POST", f"dags/{dag_id}/clearTaskInstances", body)
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, map_index: int, state: str) -> None:
+        """Mark one task instance, as the button in the UI does."""
+        path = f"{self._run(dag_id, run_id)}/taskInstances/{task_id}/{map_index}"
+        self._call("PATCH", path, {"new_state": state})
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return what a task pushed."""

@@ -55,6 +55,35 @@ class Process:
             return None
         return found if same and lives(found) else None
 
+    def family(self) -> list[psutil.Process]:
+        """Return what runs of the process and of all that descend from it: orphans too, by their session."""
+        found = self.running
+        family = [found, *_children(found)] if found else []
+        return family + [
+            other for other in psutil.process_iter() if self._left(other) and other not in family
+        ]
+
+    def _left(self, other: psutil.Process) -> bool:
+        """Say whether *other* belongs to the session that this process began."""
+        try:
+            return os.getsid(other.pid) == self.pid and other.create_time() >= self.created - 1
+        except (OSError, psutil.NoSuchProcess):
+            return False
+
+    def pause(self) -> None:
+        """Stop the clock for it and its family, the parents first: nobody of them is to notice."""
+        for one in self.family():
+            _tell(one, psutil.Process.suspend)
+
+    def resume(self) -> None:
+        """Let it and its family go on."""
+        for one in reversed(self.family()):
+            _tell(one, psutil.Process.resume)
+
+    def kill(self) -> None:
+        """End it and its family at once, as a machine that loses power would, and wait until they are gone."""
+        _end(self.family(), psutil.Process.kill)
+
     def last_words(self, lines: int = 40) -> str:
         """Return the end of its log."""
         return tail(Path(self.log), lines)
@@ -74,7 +103,7 @@ def lives(process: psutil.Process) -> bool:
 def stop(processes: Sequence[Process]) -> None:
     """Stop all of them and everything they started, gently and then by force, and wait until they are gone."""
     mains = [found for process in processes if (found := process.running)]
-    family = [*mains, *(child for main in mains for child in _children(main))]
+    family = [one for process in processes for one in process.family()]
     for end in (psutil.Process.terminate, psutil.Process.kill):
         # The main processes first: they send their own children home.
         for group in (mains, family):
@@ -90,11 +119,15 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 def _end(group: Sequence[psutil.Process], end: Callable[[psutil.Process], None]) -> None:
     for process in filter(lives, group):
-        with suppress(psutil.NoSuchProcess):
-            end(process)
+        _tell(process, end)
     deadline = time.monotonic() + GRACE_SECONDS
     while any(map(lives, group)) and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+def _tell(process: psutil.Process, what: Callable[[psutil.Process], None]) -> None:
+    with suppress(psutil.NoSuchProcess):
+        what(process)
 
 
 def save(processes: Sequence[Process], path: Path) -> None:

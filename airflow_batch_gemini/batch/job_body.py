@@ -29,11 +29,13 @@ def check_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
     for key, value in checked.items():
         if not (isinstance(key, str) and _KEY.fullmatch(key)):
             raise ConfigurationError(
-                f"Label key {key!r}: a letter and up to 62 lowercase letters, digits, '_' or '-'. Nothing was sent."
+                f"Label key {str(key)[:100]!r}: a letter and up to 62 lowercase letters, digits, '_' or '-'. "
+                "Nothing was sent; correct it."
             )
         if not (isinstance(value, str) and _VALUE.fullmatch(value)):
             raise ConfigurationError(
-                f"Label {key}={value!r}: a value is at most 63 lowercase letters, digits, '_' or '-'. Nothing was sent."
+                f"Label {key}={str(value)[:100]!r}: a value is at most 63 lowercase letters, digits, '_' or '-'. "
+                "Nothing was sent; correct it."
             )
     if taken := sorted(_OURS & checked.keys()):
         raise ConfigurationError(f"Labels {taken} carry the job's identity; choose others. Nothing was sent.")
@@ -107,8 +109,8 @@ def job_body(
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the REST body of a job. Source and destination are ``gs://`` or ``bq://``; the kinds may be mixed."""
-    if not display_name.strip():
-        raise ConfigurationError("A job needs a display name. Nothing was sent.")
+    if not display_name.strip() or any("\ud800" <= char <= "\udfff" for char in display_name):
+        raise ConfigurationError("A job needs a display name, in whole characters. Nothing was sent.")
     return {
         "displayName": display_name[:_MAX_DISPLAY_NAME],
         "model": model_path(model),

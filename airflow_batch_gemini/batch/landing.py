@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.names import TableName, project_id
+from airflow_batch_gemini.exceptions import InvalidNameError
 
 MAX_ATTEMPTS = 100
 """Names tried for one configuration; more failures than this are not bad luck."""
 
+_ANY_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 _JOB_ID = re.compile(r"gemini_[a-z_]+_[0-9a-f]{32}_(?P<attempt>[0-9]+)")
-_QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
-_VALUE = re.compile(r"(\bvalue: ).*", re.DOTALL)
+_QUOTED = re.compile(r"""(?:"|(?<!\w)')(?:.*["']|.*)""")
+"""From the first quotation mark to the last, or to the end where BigQuery cut it off; the one in "couldn't" is none."""
+_VALUE = re.compile(r"(\bvalue: ).*", re.IGNORECASE)
 _TRANSIENT_REASONS = frozenset(
     {"backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"}
     | {"rateLimitExceeded", "stopped", "timeout", "resourcesExceeded"}
@@ -35,6 +38,13 @@ class WarehouseJob:
     project: str
     location: str
     job_id: str
+
+    def __post_init__(self) -> None:
+        project_id(self.project)
+        if not _ANY_JOB_ID.fullmatch(self.job_id):
+            raise InvalidNameError(
+                f"{self.job_id[:200]!r} is not the id of a BigQuery job. Nothing was sent; correct it."
+            )
 
     @property
     def attempt(self) -> int:

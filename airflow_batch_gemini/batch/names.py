@@ -1,7 +1,13 @@
 """Names of things on Google Cloud, parsed strictly before any call is made with them.
 
 Every value that reaches a URL or a SQL statement passes through here first; what does not fit its grammar raises
-:class:`~airflow_batch_gemini.exceptions.InvalidNameError` and nothing is sent.
+:class:`~airflow_batch_gemini.exceptions.InvalidNameError` and nothing is sent. A value of one of these classes is well
+formed however it was made.
+
+The grammars are Google's own (pages "About Cloud Storage buckets", "Object naming", "Create datasets", "Creating and
+managing projects"), narrower where a wider one would help nobody: object names here are paths, with no empty, ``.`` or
+``..`` segment, and table names are the ASCII ones. BigQuery has others, with letters of any script and spaces; a query
+may read them, but they are no place for results.
 """
 
 from __future__ import annotations
@@ -12,26 +18,48 @@ from dataclasses import dataclass
 
 from airflow_batch_gemini.exceptions import InvalidNameError
 
-_PROJECT = re.compile(r"(?:[a-z0-9.-]{1,100}:)?[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_PROJECT = re.compile(rf"(?:(?=[^:]{{1,253}}:){_LABEL}(?:\.{_LABEL})+:)?[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
+"""The id, after its domain where the project is a domain's: ``example.com:my-project``."""
 _PROJECT_OR_NUMBER = re.compile(rf"(?:{_PROJECT.pattern}|[0-9]{{1,20}})")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[A-Za-z0-9_-]{1,1024}")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_BUCKET = re.compile(
+    r"(?=[a-z0-9].{1,220}[a-z0-9]\Z)(?![0-9]+(?:\.[0-9]+){3}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*"
+)
+"""At most 63 characters, or 222 with dots and at most 63 between them; no IP address."""
 _LOCATION = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+_MODEL_PATH = re.compile(
+    rf"(?:projects/{_PROJECT_OR_NUMBER.pattern}/locations/{_LOCATION.pattern}/)?"
+    rf"(?:publishers/[a-z0-9-]{{1,63}}/)?models/{_MODEL.pattern}"
+)
 _JOB = re.compile(
     rf"projects/(?P<project>{_PROJECT_OR_NUMBER.pattern})/locations/(?P<location>{_LOCATION.pattern})"
     r"/batchPredictionJobs/(?P<id>[0-9]{1,30})"
 )
 _SEGMENT = re.compile(r"[A-Za-z0-9_.:+=@~-]+")
+_PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}(?:@[A-Za-z0-9][A-Za-z0-9.-]{0,252})?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SHOWN = 200
+"""Characters of a refused name that a message quotes."""
 
 
 def _checked(pattern: re.Pattern[str], value: object, what: str, example: str) -> str:
     if isinstance(value, str) and pattern.fullmatch(value):
         return value
-    raise InvalidNameError(
-        f"{value!r} is not a well-formed {what} (like {example!r}). Nothing was sent; correct it."
+    raise _refused(value, f"a well-formed {what} (like {example!r})")
+
+
+def _refused(value: object, what: str) -> InvalidNameError:
+    shown = (
+        f"{value[:_SHOWN]!r}{'…' if len(value) > _SHOWN else ''}" if isinstance(value, str) else _kind(value)
     )
+    return InvalidNameError(f"{shown} is not {what}. Nothing was sent; correct it.")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"A value of type {type(value).__name__}"
 
 
 def project_id(value: object) -> str:
@@ -44,6 +72,12 @@ def location(value: object) -> str:
     return _checked(_LOCATION, value, "location", "us-central1")
 
 
+def principal(value: object) -> str:
+    """Return *value* if a token can be asked for it: a service account's email address or unique id."""
+    example = "name@my-project.iam.gserviceaccount.com"
+    return _checked(_PRINCIPAL, value, "service account", example)
+
+
 @dataclass(frozen=True)
 class GcsUri:
     """An object or folder on Cloud Storage: ``gs://bucket/name``. ``name`` has no leading slash."""
@@ -51,42 +85,63 @@ class GcsUri:
     bucket: str
     name: str
 
+    def __post_init__(self) -> None:
+        _checked(_BUCKET, self.bucket, "bucket name", "my-bucket")
+        if self.name:
+            _check_object_name(self.name)
+
     @classmethod
     def parse(cls, value: object) -> GcsUri:
         """Parse ``gs://bucket[/name]``; a trailing slash is dropped."""
         match = re.fullmatch(r"gs://([^/]+)(?:/(.*))?", value, re.DOTALL) if isinstance(value, str) else None
         if match is None:
-            raise InvalidNameError(
-                f"{value!r} is not a Cloud Storage URI (like 'gs://bucket/folder'). Nothing was sent."
-            )
-        bucket = _checked(_BUCKET, match[1], "bucket name", "my-bucket")
-        name = (match[2] or "").rstrip("/")
-        if name:
-            _check_object_name(name)
-        return cls(bucket, name)
+            raise _refused(value, "a Cloud Storage URI (like 'gs://bucket/folder')")
+        return cls(match[1], (match[2] or "").rstrip("/"))
 
     def __str__(self) -> str:
         return f"gs://{self.bucket}/{self.name}" if self.name else f"gs://{self.bucket}"
 
     def __truediv__(self, child: str) -> GcsUri:
         """Return the URI of *child* in this folder."""
-        name = f"{self.name}/{child}" if self.name else child
-        _check_object_name(name)
-        return GcsUri(self.bucket, name)
+        return GcsUri(self.bucket, f"{self.name}/{child}" if self.name else child)
 
 
-def _check_object_name(name: str) -> None:
-    segments = name.split("/")
-    control = any(ord(c) < 32 or ord(c) == 127 for c in name)
-    try:
-        too_long = len(name.encode()) > 1024
-    except UnicodeEncodeError:
-        control = too_long = True
-    if control or too_long or "" in segments or "." in segments or ".." in segments:
-        raise InvalidNameError(
-            f"{name[:200]!r} is not a well-formed object name: at most 1024 bytes, no control characters, "
-            "no empty, '.' or '..' segments. Nothing was sent; correct it."
+def _check_object_name(name: object) -> None:
+    text = name if isinstance(name, str) else ""
+    segments = text.split("/")
+    wrong = _is_control(text) or "" in segments or "." in segments or ".." in segments
+    if wrong or len(text.encode(errors="replace")) > 1024 or text.startswith(".well-known/acme-challenge/"):
+        raise _refused(
+            name,
+            "a well-formed object name: at most 1024 bytes, no control characters, no empty, '.' or '..' segments",
         )
+
+
+def _is_control(text: str) -> bool:
+    """Whether *text* has a control character or half a character."""
+    return _CONTROL.search(text) is not None or any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def work_folder(value: object) -> GcsUri:
+    """Return *value* as the folder that batches get theirs below.
+
+    Vertex AI and BigQuery read ``*``, ``?`` and brackets in the URIs of their sources as wildcards, and would read the
+    files of other folders too.
+    """
+    folder = GcsUri.parse(value)
+    if re.search(r"[*?\[\]]", folder.name):
+        raise _refused(value, "a folder to work in: it has a wildcard in it")
+    return folder
+
+
+def source_uri(value: object) -> str:
+    """Return *value* if it names files: ``gs://…`` by the rules of :class:`GcsUri`, anything else without surprises."""
+    scheme = value.partition(":")[0].lower() if isinstance(value, str) else ""
+    if scheme in {"gs", "gcs"}:
+        GcsUri.parse(value)
+    elif not isinstance(value, str) or not value or _is_control(value):
+        raise _refused(value, "the URI of files (like 'gs://bucket/rows/*.jsonl')")
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -96,6 +151,10 @@ class DatasetName:
     project: str
     dataset: str
 
+    def __post_init__(self) -> None:
+        project_id(self.project)
+        _checked(_DATASET, self.dataset, "dataset name", "my_dataset")
+
     @classmethod
     def parse(cls, value: object, *, default_project: str | None = None) -> DatasetName:
         """Parse ``project.dataset``, or ``dataset`` where a default project is known."""
@@ -103,14 +162,12 @@ class DatasetName:
         if len(parts) == 1 and default_project:
             parts = [default_project, *parts]
         if len(parts) != 2:
-            raise InvalidNameError(
-                f"{value!r} is not a dataset (like 'project.dataset'). Nothing was sent; correct it."
-            )
-        return cls(project_id(parts[0]), _checked(_DATASET, parts[1], "dataset name", "my_dataset"))
+            raise _refused(value, "a dataset (like 'project.dataset')")
+        return cls(*parts)
 
     def table(self, name: str) -> TableName:
         """Return the table *name* of this dataset."""
-        return TableName(self.project, self.dataset, _checked(_TABLE, name, "table name", "my_table"))
+        return TableName(self.project, self.dataset, name)
 
     def __str__(self) -> str:
         return f"{self.project}.{self.dataset}"
@@ -124,15 +181,17 @@ class TableName:
     dataset: str
     table: str
 
+    def __post_init__(self) -> None:
+        DatasetName(self.project, self.dataset)
+        _checked(_TABLE, self.table, "table name", "my_table")
+
     @classmethod
     def parse(cls, value: object, *, default_project: str | None = None) -> TableName:
         """Parse ``[bq://]project.dataset.table``, or ``dataset.table`` where a default project is known."""
         text = value.removeprefix("bq://") if isinstance(value, str) else ""
         dataset, dot, table = text.rpartition(".")
         if not dot:
-            raise InvalidNameError(
-                f"{value!r} is not a table (like 'project.dataset.table'). Nothing was sent; correct it."
-            )
+            raise _refused(value, "a table (like 'project.dataset.table')")
         return DatasetName.parse(dataset, default_project=default_project).table(table)
 
     @property
@@ -162,15 +221,13 @@ class JobName:
     location: str
     job_id: str
 
+    def __post_init__(self) -> None:
+        _match_job(str(self))
+
     @classmethod
     def parse(cls, value: object) -> JobName:
         """Parse ``projects/P/locations/L/batchPredictionJobs/N``; P may be the project's number."""
-        match = _JOB.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            raise InvalidNameError(
-                f"{value!r} is not a job name (like 'projects/p/locations/us-central1/batchPredictionJobs/123'). "
-                "Nothing was sent; correct it."
-            )
+        match = _match_job(value)
         return cls(match["project"], match["location"], match["id"])
 
     @property
@@ -182,6 +239,13 @@ class JobName:
         return f"{self.parent}/batchPredictionJobs/{self.job_id}"
 
 
+def _match_job(value: object) -> re.Match[str]:
+    match = _JOB.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise _refused(value, "a job name (like 'projects/p/locations/us-central1/batchPredictionJobs/123')")
+    return match
+
+
 def model_path(value: object) -> str:
     """Return the job's ``model`` field for *value*.
 
@@ -189,11 +253,7 @@ def model_path(value: object) -> str:
     (``publishers/…/models/…`` or ``projects/…/models/…``) is taken as it is.
     """
     if isinstance(value, str) and "/" in value:
-        pattern = (
-            rf"(?:projects/{_PROJECT_OR_NUMBER.pattern}/locations/{_LOCATION.pattern}/)?"
-            rf"(?:publishers/[a-z0-9-]+/)?models/{_MODEL.pattern}"
-        )
-        return _checked(re.compile(pattern), value, "model path", "publishers/google/models/gemini-3.5-flash")
+        return _checked(_MODEL_PATH, value, "model path", "publishers/google/models/gemini-3.5-flash")
     return f"publishers/google/models/{_checked(_MODEL, value, 'model id', 'gemini-3.5-flash')}"
 
 

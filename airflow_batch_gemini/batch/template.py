@@ -17,7 +17,8 @@ import orjson
 from airflow_batch_gemini.exceptions import TemplateError
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}\x00-\x1f\x7f]+)\}|[{}]")
-_TAME = re.compile(r"[\w .:-]{1,100}")
+_TAME = re.compile(r"[\w.:-]{1,64}")
+"""What messages show of columns: words. Longer texts may be a prompt's, or a row's that stands for a header."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from airflow_batch_gemini.batch.job import Counts, Job
+from airflow_batch_gemini.batch.landing import redacted
 from airflow_batch_gemini.exceptions import ServiceError
 
 Status = Literal["success", "failed", "lost", "timeout"]
@@ -171,7 +172,8 @@ def _overdue(job_name: str, state: str, misses: int) -> str:
 
 
 def _error(job: Job) -> str:
-    return f" (code {job.error_code}: {job.error_message[:1000]})" if job.error_code else ""
+    """What Vertex AI says of a file that it cannot import is BigQuery's, and may quote a row."""
+    return f" (code {job.error_code}: {redacted(job.error_message)})" if job.error_code else ""
 
 
 def _answers(job: Job) -> str:

@@ -18,7 +18,7 @@ from airflow_batch_gemini.batch.landing import (
     job_id,
     same_configuration,
 )
-from airflow_batch_gemini.batch.names import DatasetName, TableName
+from airflow_batch_gemini.batch.names import DatasetName, TableName, project_id
 from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, SourceError
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
@@ -68,6 +68,7 @@ class WarehouseHook(GoogleBaseHook):
         from google.cloud.bigquery import Client
 
         if project not in self._clients:
+            project_id(project)  # the client puts it into its URLs as it is
             self._clients[project] = Client(project=project, credentials=self.get_credentials())
         return self._clients[project]
 

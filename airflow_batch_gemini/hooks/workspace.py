@@ -203,8 +203,9 @@ class WorkspaceHook(GoogleBaseHook):
 
     def bucket_location(self, bucket: str) -> str:
         """Return where *bucket* lies, as Cloud Storage spells it: ``US-CENTRAL1``, ``US``."""
-        with translated(f"looking at bucket {bucket}"):
-            return str(self.client().get_bucket(bucket, timeout=REQUEST_SECONDS).location)
+        name = GcsUri(bucket, "").bucket
+        with translated(f"looking at bucket {name}"):
+            return str(self.client().get_bucket(name, timeout=REQUEST_SECONDS).location)
 
     def _listed(self, bucket: str, prefix: str) -> _Infos:
         with translated(f"listing gs://{bucket}/{prefix}"):

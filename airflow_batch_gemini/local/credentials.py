@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ def _quoted(name: str, value: str) -> str:
     return f"'{value}'"
 
 
-def routes() -> list[Route]:
-    """Return the token endpoint: everybody gets the same token, and nobody is asked for it."""
+def routes(current_token: Callable[[], str]) -> list[Route]:
+    """Return the token endpoint: everybody gets the current token, and nobody is asked for it."""
 
     async def token(_request: Request) -> JSONResponse:
-        return JSONResponse({"access_token": "local", "expires_in": 3600, "token_type": "Bearer"})
+        return JSONResponse({"access_token": current_token(), "expires_in": 3600, "token_type": "Bearer"})
 
     return [Route("/token", token, methods=["POST"])]

@@ -112,6 +112,7 @@ class Knobs:
     max_input_rows: int = _count("rows one job may have", 200_000, low=1)
     max_embedding_rows: int = _count("rows one embedding job may have", 1_000_000, low=1)
     max_input_bytes: int = _count("bytes the input files of one job may have together", 1_000_000_000, low=1)
+    access_token: str = _word("the token that everybody who asks gets", "local")
     extra_models: str = _word(
         "comma-separated model ids, or full names, that exist beside the known ones", ""
     )

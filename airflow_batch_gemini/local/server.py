@@ -87,7 +87,7 @@ def create_app(settings: Settings, parts: Parts, *, url: str) -> Starlette:
         routes=[
             Route("/", page),
             Route("/healthz", lambda _request: PlainTextResponse("ok")),
-            *credentials.routes(),
+            *credentials.routes(lambda: parts.admin.board.now.access_token),
             *parts.admin.routes(),
             *vertex_api.routes(parts.vertex),
             *bigquery.routes(parts.warehouse),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.names import DatasetName
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import Format
@@ -41,7 +41,10 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
     for value, parse in (
         (operator.model, names.model_path),
         (operator.location, names.location),
-        (operator.work_uri, GcsUri.parse),
+        (operator.work_uri, names.work_folder),
+        (operator.source_uri or None, names.source_uri),
+        (operator.requests_dataset or None, _dataset),
+        (operator.predictions_dataset or None, _dataset),
         (operator.project_id or None, names.project_id),
     ):
         if value is not None and (rendered or _is_plain(value)):
@@ -50,6 +53,11 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         raise ConfigurationError("sql=, source_uri= or key_column= is empty. Nothing was sent.")
     if (operator.requests_dataset or operator.predictions_dataset) and _is_plain(operator.location):
         _check_region(operator.location)
+
+
+def _dataset(value: object) -> DatasetName:
+    """Judge a dataset's name while the connection's project, which may complete it, is not known yet."""
+    return DatasetName.parse(value, default_project="project")
 
 
 def check_place(warehouse: WarehouseHook, dataset: DatasetName, location: str) -> str:

@@ -10,7 +10,7 @@ from airflow_batch_gemini.batch.landing import Column, TableInfo
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest, Workspace
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
 from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
@@ -26,7 +26,7 @@ _WRITE_TRIES = 5
 
 def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attempt: str) -> LoadPlan:
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
-    ref = BatchRef.from_xcom(operator.batch)
+    ref = _checked(operator)
     project = operator.project_id or warehouse.project_id or None
     results = TableName.parse(operator.results_table, default_project=project)
     errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
@@ -55,6 +55,19 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             errors=errors,
             attempt=attempt,
         )
+
+
+def _checked(operator: GeminiBatchLoadOperator) -> BatchRef:
+    """Judge every name by its grammar, before the connection's credential is loaded to complete one."""
+    ref = BatchRef.from_xcom(operator.batch)
+    GcsUri.parse(ref.workspace)
+    for table in filter(None, (operator.results_table, operator.errors_table)):
+        TableName.parse(table, default_project="project")
+    if operator.landing_dataset:
+        DatasetName.parse(operator.landing_dataset, default_project="project")
+    if operator.project_id:
+        project_id(operator.project_id)
+    return ref
 
 
 def keep_report(operator: GeminiBatchLoadOperator, plan: LoadPlan, report: Report) -> None:

@@ -259,5 +259,7 @@ def _refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
         raise OwnershipLostError(
             f"BigQuery job {job} changed nothing: {SUPERSEDED}. This attempt stops; look at the newer one."
         )
-    if outcome.failed and not (outcome.transient and job.attempt + 1 < _TRANSIENT_ATTEMPTS):
+    # Our scripts create only what does not exist; "duplicate" says that somebody created it at the same moment.
+    may_pass = outcome.transient or outcome.reason == "duplicate"
+    if outcome.failed and not (may_pass and job.attempt + 1 < _TRANSIENT_ATTEMPTS):
         raise LandingError(f"{outcome.sentence(job)} What was landed is kept; a retry goes on from there.")

@@ -138,7 +138,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
         from airflow_batch_gemini.operators._inputs import JobInputs
         from airflow_batch_gemini.operators._submission import Submission
 
-        ref = BatchRef.from_xcom(self.batch)
+        ref, labels = BatchRef.from_xcom(self.batch), check_labels(self.labels)
         part = self._part(ref)
         connection: dict[str, Any] = {
             "gcp_conn_id": self.gcp_conn_id,
@@ -160,7 +160,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
             vertex=GeminiBatchHook(**connection),
             inputs=JobInputs(manifest=manifest, part=part, workspace=workspace, **connection),
             display_name=self.display_name or _display_name(manifest, part),
-            labels=check_labels(self.labels),
+            labels=labels,
             killed=lambda: self._killed,
             log=self.log,
         )

@@ -372,15 +372,24 @@ def test_a_broken_line_fails_the_load_and_names_the_reason(world: World) -> None
     assert "secret" not in str(caught.value)
 
 
-def test_a_publish_that_lost_a_race_runs_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two loads into one table may abort each other."""
+@pytest.mark.parametrize(
+    "failure",
+    [
+        JobOutcome(done=True, reason="invalidQuery", error="concurrent update", transient=True),
+        JobOutcome(done=True, reason="duplicate", error="Already Exists: Table demo:d.results"),
+    ],
+)
+def test_a_publish_that_lost_a_race_runs_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: JobOutcome
+) -> None:
+    """Two loads into one table may abort each other, or create it at the same moment."""
     simple(world)
     look, lost = WarehouseHook.look, []
 
     def racing(self: WarehouseHook, job: Any, **kwargs: Any) -> JobOutcome:
         if "publish" in job.job_id and not lost:
             lost.append(job)
-            return JobOutcome(done=True, reason="invalidQuery", error="concurrent update", transient=True)
+            return failure
         return look(self, job, **kwargs)
 
     monkeypatch.setattr(WarehouseHook, "look", racing)

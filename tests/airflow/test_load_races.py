@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -109,3 +110,18 @@ def test_a_publish_that_comes_too_late_says_so_and_is_not_tried_again(
     older, context = world.operator(), world.context()
     with pytest.raises(OwnershipLostError, match="a newer attempt has published this batch"):
         older.execute(context)
+
+
+def test_many_attempts_at_the_same_time_leave_what_one_leaves(world: World) -> None:
+    """Whoever is not the newest may be told so; the newest one always gets through."""
+    world.keys = [["a", "b", "c"]]
+    world.prepare()
+    world.answered(0, [answer("a", good("1")), answer("c", {}, "Bad"), answer("a", good("1"))])
+    attempts = [(world.operator(), world.context()) for _ in range(4)]
+    with ThreadPoolExecutor(len(attempts)) as pool:
+        ends = [pool.submit(operator.execute, context) for operator, context in attempts]
+    assert {type(end.exception()) for end in ends[:-1]} <= {type(None), OwnershipLostError}
+    assert ends[-1].result()["attempt"] == world.report()["attempt"] == str(world.attempt)
+    assert world.outcomes() == {"a": "succeeded", "b": "missing", "c": "failed"}
+    assert len(world.rows()) + len(world.rows("results_errors")) == 3
+    assert world.ledger(0).state == "LOADED"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import signal
@@ -199,7 +198,7 @@ def _waited(trigger: Any, settle_seconds: float) -> dict[str, Any]:
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
     if isinstance(trigger, DateTimeTrigger):
-        left = (trigger.moment - dt.datetime.now(dt.UTC)).total_seconds()
+        left = trigger.moment.timestamp() - time.time()
         return {"event": None, "seconds": max(0.0, min(left, settle_seconds + 0.02))}
     return {"event": {"jobs": trigger.jobs}, "seconds": 0.05}
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from warm import ROOT
+
 BUCKET = DATASET = "kills"
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -36,7 +38,10 @@ class Cloud:
         options += ["--bucket", BUCKET, "--dataset", DATASET, "--answers", "echo", "--pace", "immediate"]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow_batch_gemini.local", *options], stdout=output, stderr=output
+                [sys.executable, "-m", "airflow_batch_gemini.local", *options],
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
             )
         try:
             deadline = time.monotonic() + START_SECONDS

@@ -15,11 +15,11 @@ Paths = Mapping[str, Sequence[Moment]]
 Death = tuple[str, str, str]
 """Task, name of the moment, how."""
 HOWS: Mapping[str, tuple[How, ...]] = {
-    "prepare": ("SIGKILL",),
+    "prepare": ("SIGKILL", "SIGSTOP"),
     "submit": ("SIGKILL", "SIGSTOP", "SIGTERM"),  # the others do not listen to being told to stop
     "load": ("SIGKILL", "SIGSTOP"),
 }
-_SHARES = {"prepare": 1, "submit": 3, "load": 4}
+_SHARES = {"prepare": 2, "submit": 3, "load": 4}
 _LOOKS = ("read ", "look at ", "list ", "get ", "query")
 
 
@@ -32,13 +32,14 @@ def _without_fence() -> None:
     from airflow_batch_gemini.batch.submission import Rules, Sight
     from airflow_batch_gemini.operators import _submission
 
-    real = _submission.next_step
+    module: Any = _submission
+    real = module.next_step
 
     def next_step(sight: Sight, rules: Rules) -> Step:
         step = real(sight, rules)
         return DeleteInputs(()) if isinstance(step, DeleteInputs) else step
 
-    _submission.next_step = next_step
+    module.next_step = next_step
 
 
 def _published_badly() -> None:

@@ -12,7 +12,7 @@ from attempts import Attempt, Batch, Medium, Task, now
 from cloud import Cloud
 from deaths import Order
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 RETRIES = 12
 """Attempts in peace after the last that was to die; more than that is a story that never ends."""
 

@@ -14,7 +14,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("every_step.py")
 KILLS = 200
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 900
 
 
 @pytest.fixture(scope="module")

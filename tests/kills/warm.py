@@ -37,7 +37,8 @@ os.environ |= {
 }
 sys.path[:0] = [str(ROOT)]
 # Google's BigQuery client imports these where it finds them. Nothing here needs them, and they bring threads along.
-sys.modules |= dict[str, Any].fromkeys(("pandas", "pyarrow", "numpy"))
+_modules: dict[str, Any] = sys.modules
+_modules |= dict.fromkeys(("pandas", "pyarrow", "numpy"))
 
 
 def up() -> None:

@@ -143,6 +143,11 @@ def test_lists_are_the_same_only_element_by_element() -> None:
         ),
         ('Bad "a" and "b"', "Bad '…'"),
         ("Bad int64 value: secret", "Bad int64 value: …"),
+        (
+            "Couldn't convert value to timestamp: Could not parse 'a secret' as a timestamp. Field: ts; Value: secret",
+            "Couldn't convert value to timestamp: Could not parse '…' as a timestamp. Field: ts; Value: …",
+        ),
+        ("Could not parse 'a secret that BigQuery cut o", "Could not parse '…'"),
         ("first line\nsecret second", "first line"),
         ("x" * 500, "x" * 300),
         ("", ""),

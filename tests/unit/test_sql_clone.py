@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from airflow_batch_gemini.batch import names
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.sql.clone import clone_table, drop_table
 
@@ -44,3 +47,17 @@ def test_a_drop_names_the_table_and_does_not_mind_its_absence(analyse: Any) -> N
     statement = analyse(drop_table(TARGET))
     assert type(statement).__name__ == "ResolvedDropStmt"
     assert (list(statement.name_path), statement.is_if_exists) == ([str(TARGET)], True)
+
+
+GRAMMARS = (names._PROJECT, names._DATASET, names._TABLE)
+
+
+@given(st.tuples(*(st.from_regex(grammar, fullmatch=True) for grammar in GRAMMARS)))
+@settings(deadline=None, max_examples=60)
+def test_no_table_name_that_is_accepted_changes_the_statement_around_it(
+    analyse: Any, parts: tuple[str, str, str]
+) -> None:
+    """GoogleSQL reads one statement that names that one table."""
+    table = TableName(*parts)
+    statement = analyse(drop_table(table))
+    assert (type(statement).__name__, list(statement.name_path)) == ("ResolvedDropStmt", [str(table)])

@@ -124,6 +124,15 @@ def test_an_error_message_of_any_length_fits_into_the_event() -> None:
     assert len(json.dumps(over.to_event())) < 2000
 
 
+def test_an_error_message_quotes_no_row() -> None:
+    """Vertex AI imports with BigQuery, which quotes what it cannot read."""
+    said = "Failed to import data: Could not parse 'a secret' as INT64. Field: n; Value: a secret"
+    over = end(job("JOB_STATE_FAILED", error_code=3, error_message=said))
+    assert over is not None
+    assert "Failed to import data: Could not parse" in over.message
+    assert "secret" not in json.dumps(over.to_event())
+
+
 def test_an_event_carries_names_counts_and_a_message_and_comes_back_as_it_was() -> None:
     """No payload, no credential."""
     over = end(job("JOB_STATE_SUCCEEDED", counts=Counts(succeeded=3, failed=1), output_uri="gs://b/out"))

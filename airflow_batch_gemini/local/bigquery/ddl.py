@@ -66,13 +66,15 @@ class Ddl:
             return self._create_temporary(node, path, properties)
         project, dataset, name = self.tables.place(path)
         self.tables.check_location(project, dataset)
-        old = self.catalog.find(project, dataset, name)
-        if old is not None and node.args.get("exists"):
-            return Done(f"CREATE_{kind}", old, operation="SKIP")
-        if old is not None and not node.args.get("replace"):
-            raise duplicate(kind.title(), f"{project}:{dataset}.{name}")
         made = self._view if kind == "VIEW" else self._table
-        return made(node, (project, dataset, name), properties, old)
+        # In one transaction with the making: of two at a time one makes it and the other finds it.
+        with self.session.transaction() as catalog:
+            old = catalog.find(project, dataset, name)
+            if old is not None and node.args.get("exists"):
+                return Done(f"CREATE_{kind}", old, operation="SKIP")
+            if old is not None and not node.args.get("replace"):
+                raise duplicate(kind.title(), f"{project}:{dataset}.{name}")
+            return made(node, (project, dataset, name), properties, old)
 
     def _table(
         self, node: exp.Create, place: tuple[str, str, str], properties: Properties, old: Table | None

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from airflow_api import call
-from processes import lives
 from stack import DATASET, LOCATION, PROJECT, Stack
 
 pytestmark = pytest.mark.scheduler
 
 TIMEOUT_SECONDS = 240
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything running, on ports of its own."""
-    stack = Stack(home=tmp_path_factory.mktemp("stack"), pace="seconds:6")
-    stack.start()
-    yield stack
-    stack.stop()
 
 
 class Watched:
@@ -110,13 +99,3 @@ def test_new_data_starts_the_consumer_by_its_asset(stack: Stack) -> None:
         time.sleep(0.5)
     assert {(run["run_type"], run["state"]) for run in runs} == {("asset_triggered", "success")}
     assert count(stack, "daily_labels WHERE batch_date = DATE '2026-11-19'") > 0
-
-
-def test_what_was_started_is_stopped_with_all_its_children(stack: Stack) -> None:
-    """By their own ids: after it nothing of ours is left, and a second stop finds nothing."""
-    processes = [process.running for process in stack.processes()]
-    family = [one for main in processes if main for one in [main, *main.children(recursive=True)]]
-    assert len(family) >= 5
-    stack.stop()
-    assert [one for one in family if lives(one)] == []
-    assert stack.processes() == []
