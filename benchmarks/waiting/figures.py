@@ -43,7 +43,8 @@ class Found:
     interval: float
     seconds: float
     looking: int
-    """Jobs that had been looked at when measuring began."""
+    """Jobs that had been looked at when measuring began, and the seconds that it took."""
+    settling: float
     pace: Pace
     spent: Spent
     memory: tuple[float, float]
@@ -128,6 +129,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 ROWS: Mapping[str, Callable[[Found], str]] = {
     "waiting jobs": lambda one: f"{one.jobs:,}",
     "  looked at before measuring began": lambda one: f"{one.looking:,}",
+    "  seconds from the start until then": lambda one: f"{one.settling:.0f} s",
     "looks, of the ideal": lambda one: f"{one.pace.share:.1%}",
     "  longest time without a look": lambda one: f"{one.pace.longest:.1f} s",
     "  looks that failed": lambda one: f"{one.pace.missed:,}",
