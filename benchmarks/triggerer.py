@@ -20,9 +20,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -31,76 +30,17 @@ sys.path[:0] = [str(ROOT / "scripts")]
 
 from processes import Process, own_python, stop  # noqa: E402  # beside this folder
 from waiting.airflow import airflow_settings, resumed, run  # noqa: E402
-from waiting.cloud import LOCATION, PATIENCE, PROJECT, Cloud, grpc_door, local_cloud  # noqa: E402
+from waiting.cloud import PATIENCE, Cloud, grpc_door, local_cloud  # noqa: E402
 from waiting.figures import Found, delays, pace, table  # noqa: E402
+from waiting.kinds import KINDS, Kind, Plan  # noqa: E402
 from waiting.looks import LOOKS, job_id, looks  # noqa: E402
 from waiting.meter import Meter  # noqa: E402
 
-SHARING, DOOR = "BENCH_SHARING", "BENCH_DOOR"
-"""See ``waiting.triggers``, which is imported by the triggerer alone."""
-ENDING = 0.2
-"""The share of the jobs that ends while it is measured."""
+ENDING = 0.1
+"""The share of the jobs that ends while it is measured. Airflow takes some milliseconds to submit each event."""
 PROVIDER_JOBS = 500
 """It takes up some ten waits a second, so that thousands would not all have been looked at for minutes."""
 MEGA = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is asked for; *seconds* is how long each kind is measured."""
-
-    jobs: int
-    interval: float
-    seconds: float
-    seed: int
-    provider_jobs: int
-
-    def of(self, kind: Kind) -> Plan:
-        """Return what is asked of one kind."""
-        return replace(self, jobs=min(self.jobs, self.provider_jobs)) if kind.door else self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A way to wait."""
-
-    name: str
-    classpath: str
-    shared: bool = False
-    door: bool = False
-
-    def environment(self, *, door: str) -> dict[str, str]:
-        """Return what ``waiting.triggers`` is to know."""
-        return ({} if self.shared else {SHARING: "off"}) | ({DOOR: door} if self.door else {})
-
-    def arguments(self, job_name: str, created: float, plan: Plan) -> dict[str, Any]:
-        """Return the trigger's arguments."""
-        if self.door:
-            place = {"project_id": PROJECT, "location": LOCATION, "conn_id": "google_cloud_default"}
-            return {
-                "job_id": str(job_id(job_name)),
-                "poll_interval": plan.interval,
-                "impersonation_chain": None,
-                **place,
-            }
-        return {
-            "job_name": job_name,
-            "deadline": created + 86_400,
-            "created": created,
-            "poll_interval": plan.interval,
-            "gcp_conn_id": "google_cloud_default",
-            "impersonation_chain": None,
-        }
-
-
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(name="shared looks", classpath="waiting.triggers.Ours", shared=True),
-        Kind(name="plain gets", classpath="waiting.triggers.Ours"),
-        Kind(name="provider", classpath="waiting.triggers.Provider", door=True),
-    )
-}
 
 
 @dataclass(frozen=True, kw_only=True)
