@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import format_datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -256,17 +257,21 @@ def test_a_refusal_that_says_when_to_come_back_is_not_asked_again_sooner(
         ("²", 0),
         (None, 0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
-        (format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3000), usegmt=True), 3000),
     ],
 )
 def test_how_a_refusal_says_when_to_come_back(value: str | None, seconds: float) -> None:
     """Seconds or a date; nonsense says nothing, and nobody is sent away for more than an hour."""
 
-    class Answer:
-        headers = {} if value is None else {"Retry-After": value}
-
-    assert _vertex._retry_after(Answer()) == pytest.approx(seconds, abs=120)
+    headers = {} if value is None else {"Retry-After": value}
+    assert _vertex._retry_after(SimpleNamespace(headers=headers)) == seconds
     assert _vertex._retry_after(None) == 0
+
+
+def test_a_refusal_may_name_the_moment_to_come_back() -> None:
+    """RFC 9110 has both forms."""
+    moment = format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3000), usegmt=True)
+    answer = SimpleNamespace(headers={"Retry-After": moment})
+    assert _vertex._retry_after(answer) == pytest.approx(3000, abs=120)
 
 
 def test_a_storage_failure_is_no_reason_to_post(batch: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
