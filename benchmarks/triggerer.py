@@ -38,8 +38,8 @@ from waiting.meter import Meter  # noqa: E402
 
 ENDING = 0.1
 """The share of the jobs that ends while it is measured. Airflow takes some milliseconds to submit each event."""
-PROVIDER_JOBS = 500
-"""It takes up some ten waits a second, so that thousands would not all have been looked at for minutes."""
+PROVIDER_JOBS = 300
+"""It took up some ten waits a second where this was written: five thousand of them would need eight minutes."""
 MEGA = 1_000_000
 
 
