@@ -23,7 +23,8 @@ MISSES_IN_A_ROW = 5
 """Single looks that fail one after the other before all are spared for a while."""
 SPARED_SECONDS = 10.0
 _REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
-_NEAR = 0.5
+_NEAR = 0.35
+"""Two groups that look at the same interval, jitter and all, come to keep step; at one half they would not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Turn:
         return self.since + self.pause
 
     def joins(self, now: float) -> bool:
-        """Whether a round held *now* is near enough to this turn to serve it; then all keep step from there."""
+        """Whether a round held *now* is near enough to this turn to serve it."""
         return now >= self.since + _NEAR * self.pause
 
 
@@ -52,12 +53,12 @@ def listing_filter(created: Iterable[float]) -> str:
     return f'labels.{BATCH}:* AND createTime>="{oldest:%Y-%m-%dT%H:%M:%SZ}"'
 
 
-def listing_pays(*, pages: int, unseen: int) -> bool:
-    """Return whether to ask for another page, after so many *pages*, when so many jobs were not on them.
+def listing_pays(*, barren: int, unseen: int) -> bool:
+    """Return whether to ask for another page when *unseen* jobs were on none so far, and so many pages showed none.
 
-    Jobs of earlier nights fill pages too: a listing never costs more than the single looks it spares.
+    Jobs of earlier nights fill pages too: pages in vain never cost more than the single looks they might spare.
     """
-    return unseen > pages
+    return unseen > barren
 
 
 def no_listing_seconds(http_status: int | None) -> float:

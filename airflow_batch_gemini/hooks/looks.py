@@ -104,11 +104,12 @@ class SharedLooks:
         # By id: Vertex AI may spell the project by its number.
         names = {_id(name): name for name in wanted}
         try:
-            pages = 0
+            barren = 0
             async for page in self._pages(wanted.values()):
-                seen |= {names[_id(job.name)]: job for job in page if _id(job.name) in names}
-                pages += 1
-                if not looking.listing_pays(pages=pages, unseen=len(names) - len(seen)):
+                shown = {names[_id(job.name)]: job for job in page if _id(job.name) in names}
+                seen |= shown
+                barren += not shown
+                if not looking.listing_pays(barren=barren, unseen=len(names) - len(seen)):
                     break
         except ServiceError as error:
             _LOG.warning("%d jobs are looked at one by one: %s", len(names) - len(seen), error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,26 +98,28 @@ def test_a_thousand_jobs_cost_ten_calls_a_round_and_everyone_sees_their_own() ->
 
 
 def test_those_who_begin_at_any_time_come_to_keep_step() -> None:
-    """Over ten minutes at one interval: no look is late, and calls are those of one listing an interval."""
+    """Over twenty minutes at one interval, give or take a tenth: no look is late, and one listing serves all."""
     vertex = fleet(500)
+    vertex.seconds = 0.2
     late: list[float] = []
+    dice = random.Random(0)
 
     async def waits(shared: SharedLooks, number: int) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(number * 0.06)
-        while loop.time() < 630:
-            begun = loop.time()
-            await shared.look(name(number), created=100.0, pause=30.0)
-            late.append(loop.time() - begun - 30.0)
+        while loop.time() < 1230:
+            begun, pause = loop.time(), dice.uniform(27.0, 33.0)
+            await shared.look(name(number), created=100.0, pause=pause)
+            late.append(loop.time() - begun - pause)
 
     async def story() -> None:
         shared = looks(vertex)
         await asyncio.gather(*(waits(shared, n) for n in range(500)))
 
     run(story())
-    assert max(late) <= 1e-6
-    assert len(late) >= 500 * 20
-    assert vertex.pages <= 5 * 24
+    assert max(late) <= vertex.seconds * 5 + 1e-6
+    assert len(late) >= 500 * 40
+    assert vertex.pages <= 5 * 50
     assert vertex.gets == []
 
 
@@ -318,7 +321,7 @@ def test_a_look_that_hangs_holds_up_nobody_who_was_listed() -> None:
 
 
 def test_a_short_interval_does_not_drag_the_long_ones_along() -> None:
-    """One at five seconds among twenty at a minute: these are looked at twice a minute at most."""
+    """One at five seconds among twenty at a minute: these are looked at three times a minute at most."""
     vertex = fleet(21)
     seen: dict[int, int] = dict.fromkeys(range(21), 0)
 
@@ -333,4 +336,4 @@ def test_a_short_interval_does_not_drag_the_long_ones_along() -> None:
 
     run(story())
     assert seen[0] >= 119
-    assert max(list(seen.values())[1:]) <= 21
+    assert max(list(seen.values())[1:]) <= 30
