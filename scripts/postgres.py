@@ -85,8 +85,8 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The database as Airflow takes it."""
-        return f"postgresql+psycopg2://{USER}@/postgres?host={self.folder}"
+        """The database, for a client."""
+        return f"postgresql://{USER}@/postgres?host={self.folder}"
 
     def remove(self) -> None:
         """Take everything away."""
