@@ -20,6 +20,7 @@
     │   └── LandingError           BigQuery failed while landing the output; a retry goes on from there
     ├── OwnershipLostError     *   a newer attempt of the same task owns the ledger now
     └── ServiceError               a Google service could not be reached or answered 429 or 5xx; a retry helps
+        └── RefusedForNowError     Vertex AI refused the job, definitely, for a reason that passes: quota, set-up
 
 ``*`` marks the errors that a retry cannot mend: they are also ``AirflowFailException``, so Airflow fails the task
 at once. A message says the fact, the fate of the job, and the next step.
@@ -107,3 +108,14 @@ class ServiceError(GeminiBatchError):
     def __init__(self, message: str, *, http_status: int | None = None) -> None:
         super().__init__(message)
         self.http_status = http_status
+
+
+class RefusedForNowError(ServiceError):
+    """Vertex AI refused to create the job for want of something that time brings. Nothing was created; ask again.
+
+    :param pause_seconds: no sooner than this, as Vertex AI said; 0 when it did not.
+    """
+
+    def __init__(self, message: str, *, http_status: int, pause_seconds: float = 0.0) -> None:
+        super().__init__(message, http_status=http_status)
+        self.pause_seconds = pause_seconds

@@ -81,6 +81,8 @@ class Manifest:
     response_schema: Mapping[str, Any] | None
     created_at: str
     """RFC 3339 UTC, from the logical start of preparation; informative only, not part of the fingerprint."""
+    attempt: str = ""
+    """Task-instance id (uuid7) of the attempt that prepared it; later attempts compare greater."""
 
     @property
     def batch_id(self) -> str:
@@ -215,6 +217,11 @@ class Workspace:
     def manifest(self) -> GcsUri:
         """Written last by prepare; its absence means there is no batch."""
         return self.folder / "manifest.json"
+
+    @property
+    def claim(self) -> GcsUri:
+        """Names the newest attempt to prepare, from its beginning on."""
+        return self.folder / "preparing.json"
 
     @property
     def report(self) -> GcsUri:

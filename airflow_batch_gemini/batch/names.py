@@ -40,7 +40,7 @@ _JOB = re.compile(
 )
 _SEGMENT = re.compile(r"[A-Za-z0-9_.:+=@~-]+")
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}(?:@[A-Za-z0-9][A-Za-z0-9.-]{0,252})?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _SHOWN = 200
 """Characters of a refused name that a message quotes."""
 
@@ -119,7 +119,7 @@ def _check_object_name(name: object) -> None:
 
 def _is_control(text: str) -> bool:
     """Whether *text* has a control character or half a character."""
-    return _CONTROL.search(text) is not None or any("\ud800" <= char <= "\udfff" for char in text)
+    return _CONTROL.search(text) is not None
 
 
 def work_folder(value: object) -> GcsUri:

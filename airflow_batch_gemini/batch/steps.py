@@ -20,11 +20,19 @@ class LookAt:
 
 
 @dataclass(frozen=True)
+class LookForAnswers:
+    """Look whether a dead job that tells no counts has written answers."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
 class WriteIntent:
-    """Copy the input, then write INTENT; whoever succeeds may post once."""
+    """Copy the input, then write INTENT; whoever succeeds cancels the *stale* jobs and may post once."""
 
     epoch: int
     since: int
+    stale: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Adopt:
-    """Take *job* for the part's job, cancel the *spare* ones and delete the inputs in *fences*."""
+    """Delete the inputs in *fences*, write down *job* as the part's job, then cancel the *spare* ones."""
 
     job: Job
     spare: tuple[Job, ...] = ()
@@ -88,6 +96,7 @@ class GiveWay:
 Step = (
     ListJobs
     | LookAt
+    | LookForAnswers
     | WriteIntent
     | Post
     | Adopt

@@ -10,13 +10,22 @@ import and bills nothing), and only when a listing made long enough after that s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from airflow_batch_gemini.batch.job import Job
-from airflow_batch_gemini.batch.job_body import FINGERPRINT, NONCE, epoch_of
+from airflow_batch_gemini.batch.job_body import NONCE, epoch_of
 from airflow_batch_gemini.batch.ledger import Ledger
+from airflow_batch_gemini.batch.sight import (
+    OnAmbiguous,
+    OnFinished,
+    Rules,
+    Sight,
+    settling,
+    stale_jobs,
+    wanted_jobs,
+    worth,
+)
 from airflow_batch_gemini.batch.steps import (
     Adopt,
     AskHuman,
@@ -26,6 +35,7 @@ from airflow_batch_gemini.batch.steps import (
     GiveWay,
     ListJobs,
     LookAt,
+    LookForAnswers,
     Post,
     Step,
     WaitFor,
@@ -34,41 +44,9 @@ from airflow_batch_gemini.batch.steps import (
 
 __all__ = ["Ledger", "OnAmbiguous", "OnFinished", "Rules", "Sight", "next_step"]
 
-OnFinished = Literal["adopt", "rerun"]
-OnAmbiguous = Literal["resolve", "fail"]
-
 LOOK_AGAIN_SECONDS = 30.0
 """The pause between looks at a job that is being cancelled."""
 _NOT_STARTED = frozenset({"JOB_STATE_UNSPECIFIED", "JOB_STATE_QUEUED", "JOB_STATE_PENDING"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """Who asks, for what, and what the user wants."""
-
-    owner: str
-    fingerprint: str
-    settle_seconds: float
-    """Longer than a new job may be missing from listings."""
-    on_finished: OnFinished = "adopt"
-    on_ambiguous: OnAmbiguous = "resolve"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sight:
-    """What an attempt knows since it last read or wrote the ledger."""
-
-    ledger: Ledger | None
-    written: float = 0.0
-    """When the ledger object last changed, by the storage's clock."""
-    now: float = 0.0
-    """The storage's clock right before the jobs were listed."""
-    jobs: tuple[Job, ...] | None = None
-    """The part's jobs, by label and by the ledger; ``None`` when nobody has asked yet."""
-    armed: bool = False
-    """This process wrote this intent and has not posted for it."""
-    cancelled: frozenset[str] = frozenset()
-    """Jobs this process has asked Vertex AI to cancel."""
 
 
 def next_step(sight: Sight, rules: Rules) -> Step:
@@ -87,29 +65,27 @@ def _intent(ledger: Ledger, sight: Sight, rules: Rules) -> Step:
         return Post()
     if sight.jobs is None:
         return ListJobs()
-    since = ledger.since if ledger.fingerprint == rules.fingerprint else ledger.epoch + 1
+    since = _since(ledger, rules, ledger.epoch + 1)
     return _found(sight, rules, since) or _unanswered(ledger, sight, rules, since)
 
 
 def _unanswered(ledger: Ledger, sight: Sight, rules: Rules, since: int) -> Step:
     """No listed job will do for an intent that may have been posted."""
     if any(job.labels.get(NONCE) == ledger.nonce for job in sight.jobs or ()):
-        return WriteIntent(
-            ledger.epoch + 1, since
-        )  # its one post is known, and is over or for other requests
+        # Its one post is known, and is over or for other requests.
+        return _hidden(sight, rules) or WriteIntent(ledger.epoch + 1, since)
     if rules.on_ambiguous == "fail":
         return AskHuman()
-    left = sight.written + rules.settle_seconds - sight.now
-    if left > 0:
-        return WaitFor(left, "an earlier post may have made a job that listings do not show yet")
-    return Fence(since)
+    return settling(
+        sight, rules, "an earlier post may have made a job that listings do not show yet"
+    ) or Fence(since)
 
 
-def _refused(ledger: Ledger, _sight: Sight, rules: Rules) -> Step:
-    """Nothing is outstanding: the next epoch may post."""
-    return WriteIntent(
-        ledger.epoch + 1, ledger.since if ledger.fingerprint == rules.fingerprint else ledger.epoch + 1
-    )
+def _refused(ledger: Ledger, sight: Sight, rules: Rules) -> Step:
+    """Nothing is outstanding: the next epoch may post, unless requests that were bought before are wanted again."""
+    if ledger.fingerprint != rules.fingerprint:
+        return _other_purchase(sight, rules, epoch=ledger.epoch)
+    return WriteIntent(ledger.epoch + 1, ledger.since)
 
 
 def _fencing(ledger: Ledger, _sight: Sight, _rules: Rules) -> Step:
@@ -121,16 +97,12 @@ def _fenced(ledger: Ledger, sight: Sight, rules: Rules) -> Step:
     """Earlier posts are fenced off: what was posted before that shows in a listing once it had time to."""
     if sight.jobs is None:
         return ListJobs()
-    since = ledger.since if ledger.fingerprint == rules.fingerprint else ledger.epoch
-    for job in _mine(sight, rules, since):
-        if job.state in _NOT_STARTED:  # its input is gone: it can only fail, and has not cost anything
-            return _cancel_or_wait(job, sight, "its input was fenced off before it started")
-    if step := _found(sight, rules, since):
-        return step
-    left = sight.written + rules.settle_seconds - sight.now
-    if left > 0:
-        return WaitFor(left, "a job posted before the fence may not show in listings yet")
-    return WriteIntent(ledger.epoch, since)
+    since = _since(ledger, rules, ledger.epoch)
+    return (
+        _found(sight, rules, since)
+        or settling(sight, rules, "a job posted before the fence may not show in listings yet")
+        or WriteIntent(ledger.epoch, since)
+    )
 
 
 def _with_job(ledger: Ledger, sight: Sight, rules: Rules) -> Step:
@@ -140,11 +112,13 @@ def _with_job(ledger: Ledger, sight: Sight, rules: Rules) -> Step:
     if sight.jobs is None:
         return LookAt(ledger.job_name or "")
     job = sight.jobs[0]
-    kind = _kind(job)
+    kind = worth(job, sight)
     given_up = ledger.state in {"CANCELLING", "CANCELLED"}
     if kind == "ending" or (kind == "live" and given_up):
         return _cancel_or_wait(job, sight, "an earlier attempt gave it up")
-    void = kind == "void" or (kind == "partial" and (given_up or rules.on_finished == "rerun"))
+    if kind == "unclear" and rules.on_finished == "adopt":
+        return LookForAnswers(job)
+    void = kind == "void" or (kind in {"partial", "unclear"} and rules.on_finished == "rerun")
     # Answers that nobody has loaded yet are never bought again, or each retry of a rerun would pay.
     rerun = kind == "success" and rules.on_finished == "rerun" and ledger.state == "LOADED"
     if void or rerun:
@@ -166,7 +140,8 @@ def _other_purchase(sight: Sight, rules: Rules, *, epoch: int) -> Step:
         return ListJobs()
     newest = max([epoch, *map(epoch_of, sight.jobs)]) + 1
     keep = _RANK if rules.on_finished == "adopt" else {"live": 1}
-    step = _found(sight, rules, 1, keep) or WriteIntent(newest, newest)
+    stale = () if sight.ledger else tuple(stale_jobs(sight, rules))
+    step = _found(sight, rules, 1, keep) or _hidden(sight, rules) or WriteIntent(newest, newest, stale=stale)
     return replace(step, epoch=newest) if isinstance(step, Adopt) else step
 
 
@@ -176,39 +151,47 @@ _RANK: Mapping[str, int] = {"success": 0, "live": 1, "partial": 2}
 
 def _found(sight: Sight, rules: Rules, since: int, keep: Mapping[str, int] = _RANK) -> Step | None:
     """Return what to do about the listed jobs of this purchase; ``None`` when none of them will do."""
-    for job in sight.jobs or ():
-        stale = job.labels.get(FINGERPRINT) != rules.fingerprint and _kind(job) == "live"
-        if stale and job.name not in sight.cancelled:
+    ledger = sight.ledger
+    for job in stale_jobs(sight, rules):
+        if ledger and epoch_of(job) <= _reach(ledger) and job.name not in sight.cancelled:
             return Cancel(job, "it answers requests that have changed since")
-    mine = _mine(sight, rules, since)
+    mine = wanted_jobs(sight, rules, since)
+    # The inputs of earlier epochs are gone, so that what has not started yet can only fail.
+    doomed = [job for job in mine if ledger and epoch_of(job) < ledger.epoch and job.state in _NOT_STARTED]
     ranked = sorted(
-        (job for job in mine if _kind(job) in keep),
-        key=lambda job: (keep[_kind(job)], job.create_time or 0.0, job.name),
+        (job for job in mine if job not in doomed and worth(job, sight) in keep),
+        key=lambda job: (keep[worth(job, sight)], job.create_time or 0.0, job.name),
     )
     if ranked:
-        spare = tuple(job for job in ranked[1:] if _kind(job) == "live")
-        return Adopt(ranked[0], spare, _unaccounted(sight.ledger, ranked[0]))
-    ending = [job for job in mine if _kind(job) == "ending"]
+        spare = tuple(job for job in ranked[1:] if worth(job, sight) == "live")
+        return Adopt(ranked[0], spare, _unaccounted(ledger, ranked[0]))
+    for job in mine:
+        if worth(job, sight) == "unclear" and "partial" in keep:
+            return LookForAnswers(job)
+    if doomed:
+        return _cancel_or_wait(doomed[0], sight, "its input was fenced off before it started")
+    ending = [job for job in mine if worth(job, sight) == "ending"]
     return _cancel_or_wait(ending[0], sight, "it is being cancelled") if ending else None
 
 
-def _kind(job: Job) -> Literal["live", "ending", "success", "partial", "void"]:
-    """Return what a job is worth: only a void one answered nothing, is over, and may be bought again."""
-    if job.state == "JOB_STATE_CANCELLING":
-        return "ending"
-    if not job.ended:
-        return "live"
-    if job.rule.success:
-        return "success"
-    return "partial" if job.counts.succeeded or job.state == "JOB_STATE_PAUSED" else "void"
+def _since(ledger: Ledger, rules: Rules, anew: int) -> int:
+    """Return the first epoch whose jobs count. Requests that come back after others find what was bought for them."""
+    if ledger.fingerprint == rules.fingerprint:
+        return ledger.since
+    return 1 if rules.on_finished == "adopt" else anew
 
 
-def _mine(sight: Sight, rules: Rules, since: int) -> list[Job]:
-    """Return the listed jobs of the present purchase."""
-    jobs: Iterable[Job] = sight.jobs or ()
-    return [
-        job for job in jobs if job.labels.get(FINGERPRINT) == rules.fingerprint and epoch_of(job) >= since
-    ]
+def _reach(ledger: Ledger) -> int:
+    """Return the last epoch with a post as far as *ledger* knows: a job of a later one is its overtaker's."""
+    return ledger.epoch - (ledger.state == "FENCED")
+
+
+def _hidden(sight: Sight, rules: Rules) -> WaitFor | None:
+    """Return the wait for jobs that were bought for our requests before the ledger's others were."""
+    ledger = sight.ledger
+    if ledger is None or ledger.fingerprint == rules.fingerprint or ledger.epoch == 1:
+        return None
+    return settling(sight, rules, "a job bought earlier for the same requests may not show in listings yet")
 
 
 def _cancel_or_wait(job: Job, sight: Sight, why: str) -> Step:

@@ -118,7 +118,7 @@ def check_columns(
     for column in (key_column, *columns_of(segments)):
         if column not in available:
             what = "key_column" if column == key_column else "the placeholder or media column"
-            shown = repr(column) if _TAME.fullmatch(column) else "with special characters"
+            shown = repr(column) if _TAME.fullmatch(column) else "whose name is not one word"
             raise TemplateError(
                 f"{what} {shown} is no column of {source}. Its columns: {_listed(available)}. Nothing was sent; "
                 "correct the name."

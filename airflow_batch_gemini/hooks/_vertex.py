@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.job import Counts, Job
@@ -12,6 +15,7 @@ from airflow_batch_gemini.exceptions import (
     GeminiBatchError,
     JobLostError,
     PaymentUnknownError,
+    RefusedForNowError,
     ServiceError,
     SubmitRefusedError,
 )
@@ -23,6 +27,8 @@ REQUEST_SECONDS = 60.0
 """How long one request may take."""
 _AMBIGUOUS = frozenset({408, 409, 429, 499})
 """4xx that do not say that nothing was done; 499 is CANCELLED: broken off, perhaps after the job was made."""
+_SETTING_UP = re.compile(r"service agents? .*(?:provision|creat)", re.IGNORECASE)
+"""A project's first job is refused with FAILED_PRECONDITION until Google has made the accounts it runs as."""
 
 
 def to_proto(body: Mapping[str, Any]) -> BatchPredictionJob:
@@ -135,11 +141,12 @@ def one_payment(display_name: str) -> Iterator[None]:
         yield
     except GoogleAPICallError as error:
         status = _http_status(error) or 0
-        if status == 429:
-            raise ServiceError(
-                f"Vertex AI has no room for job {display_name!r} now ({_told(error)}). Nothing was created; "
+        if status == 429 or (status == 400 and _SETTING_UP.search(str(error))):
+            raise RefusedForNowError(
+                f"Vertex AI does not take job {display_name!r} yet ({_told(error)}). Nothing was created; "
                 "a retry asks again.",
-                http_status=429,
+                http_status=status,
+                pause_seconds=_retry_after(error.response),
             ) from error
         if 400 <= status < 500 and status not in _AMBIGUOUS:
             raise SubmitRefusedError(
@@ -153,6 +160,19 @@ def one_payment(display_name: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise _unknown(display_name, error) from error
+
+
+def _retry_after(response: Any) -> float:
+    """Return the seconds that a refusal tells to wait; 0 when it tells none, an hour when it tells more."""
+    value = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
+    if value.isascii() and value.isdigit():
+        seconds = float(value)
+    else:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return min(max(seconds, 0.0), 3600.0)
 
 
 def _unknown(display_name: str, error: Exception) -> PaymentUnknownError:

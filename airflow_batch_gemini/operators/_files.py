@@ -15,7 +15,7 @@ from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.rows import Places, RowBatch
-from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError
+from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError
 
 if TYPE_CHECKING:
     from io import RawIOBase
@@ -103,7 +103,7 @@ class RequestFiles:
         if piece.opens or self._writer is None:
             self._finish_part()
             self._writer = self._open.enter_context(
-                self._hook.writer(self._workspace.requests(len(self._rows)))
+                _created(self._hook, self._workspace.requests(len(self._rows)))
             )
             self._rows.append(0)
         self._writer.writelines(piece.lines)
@@ -149,6 +149,21 @@ class RequestFiles:
                 self._hook.delete(GcsUri.parse(info.uri), if_generation=info.generation)
             except GeminiBatchError as error:
                 self._log.warning("%s is left behind without a manifest: %s", info.uri, error)
+
+
+@contextmanager
+def _created(hook: WorkspaceHook, uri: GcsUri) -> Iterator[ObjectWriter]:
+    """Write a file that must not be there yet: an attempt that was believed dead overwrites nothing."""
+    from airflow_batch_gemini.hooks.workspace import PreconditionLost
+
+    try:
+        with hook.writer(uri, if_generation=0) as writer:
+            yield writer
+    except PreconditionLost as lost:
+        raise ServiceError(
+            f"{uri} was there before it was written whole: another attempt of this task is at work, or the answer to "
+            "this upload was lost. Nothing was sent; a retry starts over."
+        ) from lost
 
 
 @contextmanager

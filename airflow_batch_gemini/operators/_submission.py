@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
     from airflow_batch_gemini.hooks.ledger import LedgerStore
     from airflow_batch_gemini.operators._inputs import JobInputs
+    from airflow_batch_gemini.operators._outputs import JobOutputs
 
 
 @dataclass(kw_only=True)
@@ -41,6 +42,7 @@ class Submission:
     store: LedgerStore
     vertex: GeminiBatchHook
     inputs: JobInputs
+    outputs: JobOutputs
     display_name: str
     labels: Mapping[str, str]
     killed: Callable[[], bool]
@@ -77,6 +79,8 @@ class Submission:
                 self._list()
             case steps.LookAt():
                 self._sight = replace(self._sight, jobs=(self.vertex.get(step.job_name),))
+            case steps.LookForAnswers():
+                self._look_for_answers(step.job)
             case steps.WriteIntent():
                 self._intend(step)
             case steps.Post():
@@ -84,10 +88,8 @@ class Submission:
             case steps.Adopt():
                 return self._adopt(step)
             case steps.Cancel():
-                self.log.warning("Cancelling %s: %s.", step.job.name, step.why)
-                self.vertex.cancel(step.job.name)
-                cancelled = self._sight.cancelled | {step.job.name}
-                self._sight = replace(self._sight, jobs=None, cancelled=cancelled)
+                self._cancel(step.job, step.why)
+                self._sight = replace(self._sight, jobs=None)
             case steps.Fence() | steps.DeleteInputs():
                 self._fence(step)
             case steps.WaitFor():
@@ -103,6 +105,7 @@ class Submission:
             written=self.store.written,
             armed=armed,
             cancelled=self._sight.cancelled,
+            answered=self._sight.answered,
         )
 
     def _write(self, ledger: Ledger, *, arm: bool = False) -> bool:
@@ -143,6 +146,20 @@ class Submission:
         )
         if not self._write(ledger, arm=True):
             self.inputs.delete(ledger.input_uri)
+            return
+        for job in step.stale:
+            self._cancel(job, "it answers requests that have changed since")
+
+    def _cancel(self, job: Job, why: str) -> None:
+        self.log.warning("Cancelling %s: %s.", job.name, why)
+        self.vertex.cancel(job.name)
+        self._sight = replace(self._sight, cancelled=self._sight.cancelled | {job.name})
+
+    def _look_for_answers(self, job: Job) -> None:
+        found = self.outputs.any_answer(job.output_uri)
+        left = "something" if found else "nothing"
+        self.log.info("%s (%s) told no counts; at %s lies %s.", job.name, job.state, job.output_uri, left)
+        self._sight = replace(self._sight, answered={**self._sight.answered, job.name: found})
 
     def _post(self) -> Job | None:
         ledger = self._ledger
@@ -212,11 +229,6 @@ class Submission:
 
     def _adopt(self, step: steps.Adopt) -> Job | None:
         job, ledger = step.job, self.store.ledger
-        for spare in step.spare:
-            self.log.error(
-                "%s was paid for beside %s for the same requests: cancelling it.", spare.name, job.name
-            )
-            self.vertex.cancel(spare.name)
         for uri in step.fences:
             self.inputs.delete(uri)
         if ledger is None or not self._stands_for(ledger, job):
@@ -226,6 +238,9 @@ class Submission:
             )
             if not self._write(taken):
                 return None
+        for spare in step.spare:
+            self.log.error("%s was paid for beside %s for the same requests.", spare.name, job.name)
+            self._cancel(spare, "one job is enough")
         return job
 
     def _stands_for(self, ledger: Ledger, job: Job) -> bool:

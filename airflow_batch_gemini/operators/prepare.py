@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
@@ -18,8 +18,9 @@ from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_ROWS, Limits
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import Format
-from airflow_batch_gemini.exceptions import GeminiBatchError, SourceError
+from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._checks import check_arguments, check_place
+from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,6 +34,8 @@ class Plan:
     """What is to be prepared where: every name parsed, nothing asked yet."""
 
     identity: Identity
+    attempt: str
+    keeper: ManifestKeeper
     project: str
     location: str
     model: str
@@ -124,11 +127,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         hook = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         with closing(hook):
             plan = self._plan(context, hook)
-            lint.refuse_template(lint.lint_request(self.template.request, importer=plan.requests is None))
-            if plan.requests is None:
-                manifest = self._on_storage(plan, hook)
-            else:
-                manifest = self._in_bigquery(plan, plan.requests, hook)
+            dataset = plan.requests
+            lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
+            manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         return manifest.to_xcom()
 
@@ -142,12 +143,15 @@ class GeminiBatchPrepareOperator(BaseOperator):
         def dataset(name: str | None) -> DatasetName | None:
             return DatasetName.parse(name, default_project=project) if name else None
 
+        workspace, attempt = Workspace(identity.workspace(GcsUri.parse(self.work_uri))), str(ti.id)
         return Plan(
             identity=identity,
+            attempt=attempt,
+            keeper=ManifestKeeper(hook, workspace, attempt=attempt),
             project=project,
             location=names.location(self.location),
             model=names.model_path(self.model),
-            workspace=Workspace(identity.workspace(GcsUri.parse(self.work_uri))),
+            workspace=workspace,
             requests=dataset(self.requests_dataset),
             predictions=dataset(self.predictions_dataset),
             limits=Limits(rows=self.max_rows_per_part, size=self.max_bytes_per_part),
@@ -171,23 +175,23 @@ class GeminiBatchPrepareOperator(BaseOperator):
             impersonation_chain=self.impersonation_chain,
         )
         renderer = Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
-        self._start_over(plan.workspace, hook)
+        plan.keeper.start_over()
         with RequestFiles(hook, plan.workspace, self.log) as files:
             batches = source.batches(self.template, hook)
             parts = files.write(batches, renderer=renderer, limits=plan.limits)
             if not parts:
                 raise SourceError(f"{self.source_uri or 'The query'} has no rows. Nothing was sent.")
             files.verify()
-            return self._keep(plan, parts, hook)
+            return self._keep(plan, parts)
 
-    def _in_bigquery(self, plan: Plan, dataset: DatasetName, hook: WorkspaceHook) -> Manifest:
+    def _in_bigquery(self, plan: Plan, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
         from airflow_batch_gemini.operators._tables import RequestTables
 
         with closing(self._warehouse()) as warehouse:
             for place in filter(None, (dataset, plan.predictions)):
                 location = check_place(warehouse, place, plan.location)
-            self._start_over(plan.workspace, hook)
+            plan.keeper.start_over()
             with RequestTables(
                 warehouse,
                 BatchTables(dataset, plan.identity.batch_id),
@@ -199,10 +203,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 parts = tables.make(
                     str(self.sql), template=self.template, key_column=self.key_column, limits=plan.limits
                 )
-                return self._keep(plan, parts, hook)
+                return self._keep(plan, parts)
 
-    def _keep(self, plan: Plan, parts: tuple[Part, ...], hook: WorkspaceHook) -> Manifest:
-        """Write the manifest, and with it make all that was prepared a batch."""
+    def _keep(self, plan: Plan, parts: tuple[Part, ...]) -> Manifest:
         manifest = Manifest(
             identity=plan.identity,
             workspace=str(plan.workspace.folder),
@@ -216,21 +219,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
             template_fingerprint=self.template.fingerprint,
             response_schema=self.template.vertex_schema,
             created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+            attempt=plan.attempt,
         )
-        try:
-            hook.write(plan.workspace.manifest, manifest.to_json())
-        except BaseException:
-            # The answer may be lost and the manifest there: it must not outlive what it lists.
-            with suppress(GeminiBatchError):
-                hook.delete(plan.workspace.manifest)
-            raise
+        plan.keeper.keep(manifest)
         return manifest
-
-    def _start_over(self, workspace: Workspace, hook: WorkspaceHook) -> None:
-        """Take away what an earlier preparation left: its manifest first."""
-        hook.delete(workspace.manifest)
-        for found in hook.list(workspace.folder / "requests"):
-            hook.delete(GcsUri.parse(found.uri), if_generation=found.generation)
 
     def _warehouse(self) -> WarehouseHook:
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook

@@ -13,7 +13,7 @@ from airflow_batch_gemini.batch.manifest import BatchRef, Manifest, Workspace
 from airflow_batch_gemini.batch.steps import WaitFor
 from airflow_batch_gemini.batch.submission import OnAmbiguous, OnFinished, Rules
 from airflow_batch_gemini.batch.waiting import SETTLING_SECONDS
-from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
+from airflow_batch_gemini.exceptions import ConfigurationError, RefusedForNowError, SourceError
 from airflow_batch_gemini.links.job import GeminiBatchJobLink
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
     from airflow_batch_gemini.operators._submission import Submission
 
-_QUOTA_PAUSES = (30.0, 60.0, 120.0, 240.0)
-"""Seconds to wait after each refusal for want of quota (429); then the task fails, and its retries go on."""
+_REFUSAL_PAUSES = (30.0, 60.0, 120.0, 240.0)
+"""Seconds to wait after each refusal that time mends, at least; then the task fails, and its retries go on."""
 
 
 class GeminiBatchSubmitOperator(BaseOperator):
@@ -103,12 +103,12 @@ class GeminiBatchSubmitOperator(BaseOperator):
         submission = self._submission(context)
         try:
             outcome = submission.run()
-        except ServiceError as error:
+        except RefusedForNowError as error:
             ledger = submission.store.ledger
-            refused = ledger is not None and ledger.state == "REFUSED" and error.http_status == 429
-            if ledger is None or not refused or ledger.refusals > len(_QUOTA_PAUSES):
+            if ledger is None or ledger.state != "REFUSED" or ledger.refusals > len(_REFUSAL_PAUSES):
                 raise
-            outcome = WaitFor(_QUOTA_PAUSES[ledger.refusals - 1], str(error))
+            pause = max(_REFUSAL_PAUSES[ledger.refusals - 1], error.pause_seconds)
+            outcome = WaitFor(pause, str(error))
         if isinstance(outcome, WaitFor):
             self._come_back(outcome)
         return self._submitted(context, outcome)
@@ -136,6 +136,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
         from airflow_batch_gemini.hooks.ledger import LedgerStore
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
         from airflow_batch_gemini.operators._inputs import JobInputs
+        from airflow_batch_gemini.operators._outputs import JobOutputs
         from airflow_batch_gemini.operators._submission import Submission
 
         ref, labels = BatchRef.from_xcom(self.batch), check_labels(self.labels)
@@ -159,6 +160,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
             store=LedgerStore(workspace=workspace, uri=Workspace(ref.folder).ledger(part)),
             vertex=GeminiBatchHook(**connection),
             inputs=JobInputs(manifest=manifest, part=part, workspace=workspace, **connection),
+            outputs=JobOutputs(project_id=manifest.project_id, workspace=workspace, **connection),
             display_name=self.display_name or _display_name(manifest, part),
             labels=labels,
             killed=lambda: self._killed,

@@ -69,6 +69,7 @@ class Ti:
     run_id: str = "run"
     task_id: str = "prepare"
     map_index: int | None = -1
+    id: str = "attempt-1"
 
 
 @dataclass
@@ -113,9 +114,10 @@ class Place:
         return None if stored is None else Manifest.from_json(stored.data)
 
     def files(self) -> list[str]:
-        """What lies in the workspace."""
+        """What lies in the workspace, beside the note who prepares it."""
         folder = self.folder.folder
-        return [info.uri.removeprefix(f"{folder}/") for info in self.storage.list(folder)]
+        found = [info.uri.removeprefix(f"{folder}/") for info in self.storage.list(folder)]
+        return [name for name in found if name != "preparing.json"]
 
     def lines(self, manifest: Manifest) -> list[list[dict[str, Any]]]:
         """The requests, part by part."""
@@ -420,6 +422,51 @@ def test_a_preparation_in_bigquery_touches_no_table_of_another_attempt(
     assert len(place.rows(manifest.parts[0].uri)) == 7
     assert place.manifest() == manifest
     assert [f"bq://{place.dataset}.{table}" for table in place.tables()] == [manifest.parts[0].uri]
+
+
+CALLS = {
+    "gcs": ["read", "delete", "list", "writer", "stat", "write"],
+    "bigquery": ["read", "delete", "list", "write"],
+}
+
+
+@pytest.mark.parametrize(
+    ("medium", "call"), [(medium, call) for medium, calls in CALLS.items() for call in calls]
+)
+def test_an_attempt_that_stands_still_leaves_its_successors_batch_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch, medium: str, call: str
+) -> None:
+    """Before each kind of call in turn; it had read other rows, and awake again it stops."""
+    more = {"requests_dataset": place.dataset} if medium == "bigquery" else {}
+    place.prepare(sql=SQL, **more)
+    real, successor = getattr(WorkspaceHook, call), []
+
+    def stalled(self: WorkspaceHook, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(WorkspaceHook, call, real)
+        newer = place.operator(sql=SQL, **more)
+        successor.append(BatchRef.from_xcom(newer.execute({"ti": Ti(id="attempt-2")})))
+        return real(self, *arguments, **options)
+
+    older = place.operator(sql=SQL.replace("(0, 6)", "(0, 2)"), **more)
+    monkeypatch.setattr(WorkspaceHook, call, stalled)
+    with pytest.raises((OwnershipLostError, ServiceError)):
+        older.execute({"ti": Ti(id="attempt-1")})
+    manifest = place.manifest()
+    assert manifest is not None
+    assert (manifest.attempt, [manifest.ref]) == ("attempt-2", successor)
+    if medium == "gcs":
+        assert len(place.lines(manifest)[0]) == manifest.rows
+        stat = place.storage.stat(GcsUri.parse(manifest.parts[0].uri))
+        assert stat is not None
+        assert stat.crc32c == manifest.parts[0].checksum
+    else:
+        assert len(place.rows(manifest.parts[0].uri)) == manifest.rows
+
+
+def test_a_manifest_that_cannot_be_read_is_replaced(place: Place) -> None:
+    """Of another version, or cut: it keeps nobody from preparing anew."""
+    place.storage.write(place.folder.manifest, b"{broken")
+    assert place.prepare(sql=SQL).attempt == "attempt-1"
 
 
 def test_a_manifest_whose_answer_is_lost_does_not_outlive_its_requests(

@@ -6,28 +6,35 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from email.utils import format_datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from job_side import LINE, Prepared, context, prepare
 
+from airflow_batch_gemini.batch.job import Counts, Job
 from airflow_batch_gemini.batch.manifest import BatchTables
-from airflow_batch_gemini.batch.names import DatasetName
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
     JobLostError,
     NothingPaidError,
     OwnershipLostError,
     PaymentUnknownError,
+    RefusedForNowError,
     ServiceError,
     SourceError,
     SubmitRefusedError,
 )
+from airflow_batch_gemini.hooks import _vertex
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 from airflow_batch_gemini.local.bigquery import Column
+from airflow_batch_gemini.operators._outputs import JobOutputs
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
 
 if TYPE_CHECKING:
@@ -202,7 +209,7 @@ def test_quota_is_waited_for_by_deferral_a_few_times_and_then_the_task_fails(
     """30, 60, 120, 240 seconds; an Airflow retry begins anew."""
 
     def no_room(*_: Any, **__: Any) -> None:
-        raise ServiceError("no room", http_status=429)
+        raise RefusedForNowError("no room", http_status=429)
 
     with monkeypatch.context() as patch:
         patch.setattr(GeminiBatchHook, "create", no_room)
@@ -219,6 +226,52 @@ def test_quota_is_waited_for_by_deferral_a_few_times_and_then_the_task_fails(
             operator(batch).execute(context(2))
     assert operator(batch).resume(context(2)) == batch.ledger().job_name
     assert len(batch.jobs()) == 1
+
+
+def test_a_refusal_that_says_when_to_come_back_is_not_asked_again_sooner(
+    batch: Prepared, cloud: LocalCloud
+) -> None:
+    """Retry-After is a lower bound of the pause; the own pauses are one, too."""
+    cloud.knobs(http_429_rate=1, fault_routes="^POST .*batchPredictionJobs$", retry_after_seconds=45)
+    pauses = []
+    for _ in range(2):
+        with pytest.raises(TaskDeferred) as deferred:
+            operator(batch).execute(context(1))
+        moment = deferred.value.trigger.serialize()[1]["moment"]
+        pauses.append((moment - dt.datetime.now(dt.UTC)).total_seconds())
+        assert batch.ledger().state == "REFUSED"
+    assert pauses == [pytest.approx(45, abs=5), pytest.approx(60, abs=5)]
+    cloud.knobs(http_429_rate=0)
+    assert operator(batch).resume(context(1)) == batch.ledger().job_name
+    assert len(batch.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("90", 90),
+        ("0", 0),
+        ("999999", 3600),
+        ("soon", 0),
+        ("-5", 0),
+        ("²", 0),
+        (None, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+    ],
+)
+def test_how_a_refusal_says_when_to_come_back(value: str | None, seconds: float) -> None:
+    """Seconds or a date; nonsense says nothing, and nobody is sent away for more than an hour."""
+
+    headers = {} if value is None else {"Retry-After": value}
+    assert _vertex._retry_after(SimpleNamespace(headers=headers)) == seconds
+    assert _vertex._retry_after(None) == 0
+
+
+def test_a_refusal_may_name_the_moment_to_come_back() -> None:
+    """RFC 9110 has both forms."""
+    moment = format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3000), usegmt=True)
+    answer = SimpleNamespace(headers={"Retry-After": moment})
+    assert _vertex._retry_after(answer) == pytest.approx(3000, abs=120)
 
 
 def test_a_storage_failure_is_no_reason_to_post(batch: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,6 +408,52 @@ def test_a_table_is_cloned_for_its_job_and_the_clone_of_a_dead_attempt_is_droppe
     assert (exists(clone), exists(dropped), clone != dropped) == (True, False, True)
     assert tables.ledger().destination_uri == job.output_uri
     assert job.output_uri.endswith("_00000_e2")
+
+
+def outputs(storage: WorkspaceHook) -> JobOutputs:
+    return JobOutputs(
+        project_id="demo", workspace=storage, gcp_conn_id="google_cloud_default", impersonation_chain=None
+    )
+
+
+def test_a_job_that_failed_half_way_without_counts_is_adopted_with_what_it_answered(
+    batch: Prepared, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers lie in its folder and were paid for."""
+    first = operator(batch).execute(context(1))
+    cloud.settle()
+    original = GeminiBatchHook.get
+
+    def failed(self: GeminiBatchHook, name: str) -> Job:
+        return replace(original(self, name), state="JOB_STATE_FAILED", counts=Counts())
+
+    monkeypatch.setattr(GeminiBatchHook, "get", failed)
+    seen = batch.vertex.get(first)
+    assert operator(batch).execute(context(2)) == first
+    for info in batch.storage.list(GcsUri.parse(seen.output_uri)):
+        batch.storage.delete(GcsUri.parse(info.uri))
+    assert operator(batch).execute(context(3)) != first
+
+
+def test_a_row_in_a_dead_jobs_table_is_an_answer_and_a_table_that_is_not_there_is_none(
+    batch: Prepared, dataset: str, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that BigQuery does not answer leaves it open: nothing is bought then."""
+    asked = outputs(batch.storage)
+    project, name = dataset.split(".")
+    columns = [Column(name="key", type="STRING", mode="NULLABLE")]
+    assert not asked.any_answer(f"bq://{dataset}.answers")
+    cloud.parts.warehouse.write_table(project, name, "answers", columns, [])
+    assert not asked.any_answer(f"bq://{dataset}.answers")
+    cloud.parts.warehouse.write_table(project, name, "answers", columns, [{"key": "k_1"}])
+    assert asked.any_answer(f"bq://{dataset}.answers")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise SourceError("403")
+
+    monkeypatch.setattr(WarehouseHook, "query_rows", broken)
+    with pytest.raises(ServiceError, match="is not known"):
+        asked.any_answer(f"bq://{dataset}.answers")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from submission_world import FOLDER, SETTLE, Posted, Vertex, World, manifest, submission
 
 from airflow_batch_gemini.batch.job import STATES, Counts, Job
-from airflow_batch_gemini.batch.job_body import job_labels
+from airflow_batch_gemini.batch.job_body import EPOCH, job_labels
 from airflow_batch_gemini.batch.ledger import Ledger
+from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.steps import (
     Adopt,
     AskHuman,
@@ -21,6 +22,7 @@ from airflow_batch_gemini.batch.steps import (
     GiveWay,
     ListJobs,
     LookAt,
+    LookForAnswers,
     Post,
     Step,
     WaitFor,
@@ -74,6 +76,12 @@ def step(entry: Ledger | None, *jobs: Job, listed: bool = True, rules: Rules = R
     return next_step(Sight(ledger=entry, **(values | changes)), rules)
 
 
+EARLIER = job(state="SUCCEEDED", epoch=1, nonce="n1")
+LATE = job(nonce="n1", epoch=1, state="PENDING")
+DOOMED = "its input was fenced off before it started"
+CHANGED = "it answers requests that have changed since"
+GIVEN_UP = job(state="CANCELLED", counts=Counts(succeeded=1))
+UNCLEAR = job(state="FAILED", output_uri="gs://b/out/prediction-model-1")
 RERUN = replace(RULES, on_finished="rerun")
 HUMAN = replace(RULES, on_ambiguous="fail")
 
@@ -86,7 +94,7 @@ HUMAN = replace(RULES, on_ambiguous="fail")
         (ledger("FENCED"), ListJobs()),
         (ledger("FENCING", fences=("x", "y")), DeleteInputs(("x", "y"))),
         (ledger("REFUSED"), WriteIntent(3, 1)),
-        (ledger("REFUSED", fingerprint=OTHER), WriteIntent(3, 3)),
+        (ledger("REFUSED", fingerprint=OTHER), ListJobs()),
         (ledger("SUBMITTED"), LookAt(JOB.format(1))),
         (ledger("LOADED"), LookAt(JOB.format(1))),
         (ledger("CANCELLED"), LookAt(JOB.format(1))),
@@ -113,11 +121,7 @@ def test_the_older_attempt_always_gives_way(state: str) -> None:
         (None, [], WriteIntent(1, 1)),
         (None, [job(epoch=4)], Adopt(job(epoch=4), epoch=5)),
         (None, [job(state="FAILED", epoch=4)], WriteIntent(5, 5)),
-        (
-            None,
-            [job(fingerprint=OTHER)],
-            Cancel(job(fingerprint=OTHER), "it answers requests that have changed since"),
-        ),
+        (None, [job(fingerprint=OTHER)], WriteIntent(3, 3, stale=(job(fingerprint=OTHER),))),
         (None, [job(fingerprint=OTHER, state="SUCCEEDED", epoch=4)], WriteIntent(5, 5)),
         # An intent whose fate is unknown.
         (ledger("INTENT"), [job()], Adopt(job())),
@@ -130,25 +134,51 @@ def test_the_older_attempt_always_gives_way(state: str) -> None:
             [job(nonce="n1", epoch=1)],
             Adopt(job(nonce="n1", epoch=1), fences=("gs://b/e2",)),
         ),
+        # A late post of a fenced epoch: its job can only fail, whatever the present epoch's own has come to.
+        (ledger("INTENT"), [LATE], Cancel(LATE, DOOMED)),
+        (ledger("INTENT"), [LATE, job(2)], Adopt(job(2))),
+        (ledger("INTENT"), [replace(LATE, state="JOB_STATE_FAILED")], Fence(1)),
         (ledger("INTENT", since=2), [job(nonce="n1", epoch=1)], Fence(2)),
         (ledger("INTENT"), [job(2), job(1), job(3)], Adopt(job(1), (job(2), job(3)))),
         (ledger("INTENT"), [job(1), job(2, "SUCCEEDED")], Adopt(job(2, "SUCCEEDED"), (job(1),))),
         (ledger("INTENT"), [job(1, "SUCCEEDED"), job(2, "FAILED")], Adopt(job(1, "SUCCEEDED"))),
-        (ledger("INTENT", fingerprint=OTHER), [], Fence(3)),
+        (ledger("INTENT", fingerprint=OTHER), [], Fence(1)),
         (
             ledger("INTENT", fingerprint=OTHER),
             [job(fingerprint=OTHER, state="CANCELLING")],
-            WriteIntent(3, 3),
+            WriteIntent(3, 1),
         ),
+        # Requests that come back after others: what was bought for them stands.
+        (
+            ledger("INTENT", fingerprint=OTHER, since=2),
+            [EARLIER],
+            Adopt(EARLIER, fences=("gs://b/e2",)),
+        ),
+        (
+            ledger("FENCED", fingerprint=OTHER, since=2),
+            [EARLIER],
+            Adopt(EARLIER),
+        ),
+        (
+            ledger("REFUSED", fingerprint=OTHER, since=2),
+            [EARLIER],
+            Adopt(EARLIER, epoch=3),
+        ),
+        (ledger("REFUSED", fingerprint=OTHER, since=2), [], WriteIntent(3, 3)),
         # Fenced off: what has not started cannot, what has is adopted.
         (ledger("FENCED"), [], WriteIntent(2, 1)),
-        (ledger("FENCED", fingerprint=OTHER), [], WriteIntent(2, 2)),
+        (ledger("FENCED", fingerprint=OTHER), [], WriteIntent(2, 1)),
         (ledger("FENCED"), [job(epoch=1)], Adopt(job(epoch=1))),
         (ledger("FENCED"), [job(epoch=1, state="FAILED")], WriteIntent(2, 1)),
+        (ledger("FENCED"), [LATE], Cancel(LATE, DOOMED)),
+        # Whoever sees jobs of later epochs than the ledger knows is overtaken: those are not to be cancelled.
+        (ledger("FENCED"), [job(state="PENDING")], Adopt(job(state="PENDING"))),
+        (ledger("FENCED"), [job(fingerprint=OTHER)], WriteIntent(2, 1)),
+        (ledger("INTENT"), [job(fingerprint=OTHER, epoch=3, nonce="n3")], Fence(1)),
         (
-            ledger("FENCED"),
-            [job(epoch=1, state="PENDING")],
-            Cancel(job(epoch=1, state="PENDING"), "its input was fenced off before it started"),
+            ledger("INTENT"),
+            [job(fingerprint=OTHER, epoch=1, nonce="n1")],
+            Cancel(job(fingerprint=OTHER, epoch=1, nonce="n1"), CHANGED),
         ),
         # The ledger names the job.
         (ledger("SUBMITTED"), [job()], Adopt(job())),
@@ -163,7 +193,10 @@ def test_the_older_attempt_always_gives_way(state: str) -> None:
         (ledger("LOADED"), [job(state="SUCCEEDED")], Adopt(job(state="SUCCEEDED"))),
         (ledger("CANCELLING"), [job()], Cancel(job(), "an earlier attempt gave it up")),
         (ledger("CANCELLED"), [job(state="SUCCEEDED")], Adopt(job(state="SUCCEEDED"))),
-        (ledger("CANCELLED"), [job(state="CANCELLED", counts=Counts(succeeded=1))], WriteIntent(3, 3)),
+        # Given up or not, what it answered is paid for.
+        (ledger("CANCELLED"), [GIVEN_UP], Adopt(GIVEN_UP)),
+        (ledger("CANCELLING"), [GIVEN_UP], Adopt(GIVEN_UP)),
+        (ledger("CANCELLED"), [job(state="CANCELLED", counts=Counts(succeeded=0))], WriteIntent(3, 3)),
         (
             ledger("SUBMITTED", fingerprint=OTHER),
             [job(fingerprint=OTHER)],
@@ -196,6 +229,10 @@ def test_what_it_does_about_what_it_finds(entry: Ledger | None, jobs: list[Job],
         (ledger("SUBMITTED"), [job(state="SUCCEEDED")], Adopt(job(state="SUCCEEDED"))),
         (ledger("LOADED"), [job(state="SUCCEEDED")], WriteIntent(3, 3)),
         (ledger("SUBMITTED"), [job(state="FAILED", counts=Counts(succeeded=1))], WriteIntent(3, 3)),
+        (ledger("CANCELLED"), [GIVEN_UP], WriteIntent(3, 3)),
+        (ledger("SUBMITTED"), [UNCLEAR], WriteIntent(3, 3)),
+        (ledger("INTENT", fingerprint=OTHER), [EARLIER], Fence(3)),
+        (ledger("FENCED", fingerprint=OTHER), [EARLIER], WriteIntent(2, 2)),
     ],
 )
 def test_a_rerun_buys_anew_what_is_over_and_loaded_but_never_what_a_retry_finds(
@@ -203,6 +240,53 @@ def test_a_rerun_buys_anew_what_is_over_and_loaded_but_never_what_a_retry_finds(
 ) -> None:
     """Otherwise each retry of a rerun would pay."""
     assert step(entry, *jobs, rules=RERUN) == expected
+
+
+@pytest.mark.parametrize("state", ["SUBMITTED", "CANCELLING", "CANCELLED", "INTENT", "FENCED"])
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [({}, LookForAnswers(UNCLEAR)), ({UNCLEAR.name: True}, Adopt(UNCLEAR)), ({UNCLEAR.name: False}, None)],
+)
+def test_a_dead_job_without_counts_is_looked_into_before_anything_is_bought_again(
+    state: str, answered: dict[str, bool], expected: Step | None
+) -> None:
+    """Answers at its destination were paid for; only when there are none it is void."""
+    found = step(ledger(state), UNCLEAR, answered=answered)
+    if expected is None:
+        assert isinstance(found, WriteIntent)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [
+        job(state="FAILED"),
+        job(state="FAILED", output_uri="gs://b/out", counts=Counts(succeeded=0)),
+        job(state="EXPIRED", output_uri="gs://b/out"),
+    ],
+)
+def test_nobody_looks_for_answers_where_none_can_be(dead: Job) -> None:
+    """It names no output, says that it answered none, or never ran."""
+    assert isinstance(step(ledger("SUBMITTED"), dead), WriteIntent)
+
+
+def test_nobody_looks_into_a_dead_job_beside_one_that_will_do() -> None:
+    """A look costs a call."""
+    assert step(ledger("INTENT"), UNCLEAR, job(2)) == Adopt(job(2))
+
+
+@pytest.mark.parametrize("state", ["SUBMITTED", "REFUSED", "INTENT"])
+def test_requests_that_come_back_wait_until_what_was_bought_for_them_must_show(state: str) -> None:
+    """Old, new, old within the settle time; before the first change there is nothing to wait for."""
+    other = job(fingerprint=OTHER, state="SUCCEEDED")
+    entry = ledger(state, fingerprint=OTHER, since=2)
+    assert isinstance(step(entry, other, now=1010.0), WaitFor)
+    assert isinstance(step(entry, other, now=1100.0), WriteIntent)
+    first = replace(entry, epoch=1, since=1)
+    assert isinstance(
+        step(first, replace(other, labels=other.labels | {EPOCH: "1"}), now=1010.0), WriteIntent
+    )
 
 
 def test_only_the_process_that_wrote_the_intent_may_post() -> None:
@@ -262,15 +346,11 @@ def test_who_wants_a_human_gets_one_unless_the_job_is_found() -> None:
 def test_nothing_is_bought_while_a_job_may_still_answer_or_has(
     entry: str, state: str, counts: Counts
 ) -> None:
-    """Over all states: a new purchase only when the job is over and answered nothing, or was given up."""
+    """Over all states: a new purchase only when the job is over and answered nothing."""
     found = replace(job(), state=state, counts=counts)
     bought = isinstance(step(ledger(entry), found), WriteIntent)
     over = STATES[state].final and not STATES[state].success and state != "JOB_STATE_PAUSED"
-    given_up = entry in {"CANCELLING", "CANCELLED"}
-    if given_up and state == "JOB_STATE_PAUSED":
-        assert bought
-    else:
-        assert bought == (over and (given_up or not counts.succeeded))
+    assert bought == (over and not counts.succeeded)
 
 
 # ---- an attempt obeys
@@ -363,6 +443,19 @@ def test_told_to_stop_before_the_post_it_posts_nothing_and_the_next_one_does_at_
     assert (world.posts, entry(world).state) == (0, "REFUSED")
     run(world, "b")
     assert (world.posts, entry(world).epoch) == (1, 2)
+
+
+def test_told_to_stop_at_the_last_moment_it_posts_nothing(world: World) -> None:
+    """The last thing that happens before the post is the test of the flag, after the intent was written."""
+    asked: list[str] = []
+
+    def killed() -> bool:
+        asked.append(world.trace[-1].split(" ", 1)[1])
+        return True
+
+    with pytest.raises(NothingPaidError):
+        run(world, killed=killed)
+    assert asked == ["write INTENT"]
 
 
 def test_told_to_stop_during_the_post_it_writes_the_job_down_and_stops(world: World) -> None:
@@ -526,9 +619,78 @@ def test_of_several_jobs_the_oldest_is_kept_the_rest_is_cancelled_and_an_error_l
     assert f"{second.name} was paid for beside {first.name}" in caplog.text
 
 
+def test_spare_jobs_are_cancelled_only_by_whoever_then_owns_the_ledger(world: World) -> None:
+    """An overtaken attempt finds several jobs, cannot write down that it adopts one, and leaves all alone."""
+    run(world)
+    [first] = world.jobs.values()
+    for number in (8, 9):
+        other = replace(first.job, name=f"{first.job.name}{number}", create_time=2000.0 + number)
+        world.jobs[other.name] = Posted(job=other, visible=0)
+    del world.objects[str(FOLDER.ledger(0))]
+    loser = submission(world, "b")
+    original = loser.vertex.list
+
+    def slow(**options: Any) -> tuple[Job, ...]:
+        found = original(**options)
+        world.put(
+            FOLDER.ledger(0), replace(LEFT, owner="c", job_name=first.job.name, state="SUBMITTED").to_json()
+        )
+        return found
+
+    loser.vertex.list = slow  # type: ignore[method-assign]  # somebody else is faster
+    with pytest.raises(OwnershipLostError):
+        loser.run()
+    assert {posted.job.state for posted in world.jobs.values()} == {"JOB_STATE_PENDING"}
+
+
+LEFT = Ledger(
+    state="INTENT",
+    epoch=1,
+    since=1,
+    nonce="left",
+    owner="a",
+    fingerprint=manifest().fingerprint(0),
+    input_uri="gs://bucket/work/input/part-00000/e1-left.jsonl",
+    destination_uri="gs://bucket/work/predictions/part-00000",
+)
+
+
+def test_without_a_ledger_stale_jobs_are_cancelled_by_whoever_wrote_one(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before that nobody knows whose turn it is."""
+    old = run(world)
+    del world.objects[str(FOLDER.ledger(0))]
+    with caplog.at_level(logging.WARNING, logger="submission_world"):
+        run(world, "b", manifest=manifest("changed"))
+    told = [event.split(" ", 1)[1] for event in world.trace]
+    assert world.jobs[old.name].job.state == "JOB_STATE_CANCELLING"
+    assert told.index("cancel") > len(told) - 1 - told[::-1].index("write INTENT")
+    assert "requests that have changed since" in caplog.text
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_a_dead_job_without_counts_left_decides_whether_it_is_bought_again(
+    world: World, answered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An empty file is no answer, nor is what was exported while it ran."""
+    made = run(world)
+    folder = "gs://bucket/work/predictions/part-00000/prediction-model-2026"
+    world.change(world.jobs[made.name], state="JOB_STATE_CANCELLED", output_uri=folder)
+    world.put(GcsUri.parse(f"{folder}/incremental_predictions.jsonl"), b"{}")
+    world.put(GcsUri.parse(f"{folder}/predictions.jsonl-00000-of-00002"), b"")
+    if answered:
+        world.put(GcsUri.parse(f"{folder}/predictions.jsonl-00001-of-00002"), b"{}")
+    with caplog.at_level(logging.INFO, logger="submission_world"):
+        found = run(world, "b")
+    assert (found.name == made.name, world.posts) == ((True, 1) if answered else (False, 2))
+    assert f"told no counts; at {folder} lies {'something' if answered else 'nothing'}" in caplog.text
+
+
 def test_an_adopted_job_of_another_epoch_closes_the_door_behind_it(world: World) -> None:
     """A post of the open intent may still come: its input goes first."""
     made = run(world)
+    world.advance(world.jobs[made.name])
     open_intent = Ledger(
         state="INTENT",
         epoch=2,

@@ -24,6 +24,7 @@ from airflow_batch_gemini.exceptions import (
     InvalidNameError,
     JobLostError,
     PaymentUnknownError,
+    RefusedForNowError,
     ServiceError,
     SubmitRefusedError,
 )
@@ -292,6 +293,12 @@ def error_of(status: int) -> bytes:
     return json.dumps({"error": {"code": status, "message": "no", "status": "X"}}).encode()
 
 
+SETTING_UP = (
+    b'{"error": {"code": 400, "message": "Service agents are being provisioned. Please try again in a few minutes.",'
+    b' "status": "FAILED_PRECONDITION"}}'
+)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error", "http_status"),
     [
@@ -300,7 +307,8 @@ def error_of(status: int) -> bytes:
         (403, None, SubmitRefusedError, None),
         (404, None, SubmitRefusedError, None),
         (422, b"<html>", SubmitRefusedError, None),
-        (429, None, ServiceError, 429),
+        (429, None, RefusedForNowError, 429),
+        (400, SETTING_UP, RefusedForNowError, 400),
         (408, None, PaymentUnknownError, None),
         (409, None, PaymentUnknownError, None),
         (499, None, PaymentUnknownError, None),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from airflow_batch_gemini.local.vertex.book import Book
@@ -67,7 +68,7 @@ class Engine:
     def jobs(self) -> list[Job]:
         """Return all jobs, newest first."""
         with self._lock:
-            return sorted(self._jobs.values(), key=lambda job: -job.sequence)
+            return sorted(self._jobs.values(), key=attrgetter("sequence"), reverse=True)
 
     def get(self, job_id: str) -> Job | None:
         """Return one job as it is now."""

@@ -17,7 +17,7 @@ from typing import Any
 from airflow_batch_gemini.local.errors import invalid
 
 Test = Callable[[Mapping[str, Any]], bool]
-"""Takes a job as its REST resource."""
+"""Takes a job as its REST resource, or as much of it as ``records.filterable`` keeps."""
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<mark>[()])|(?P<op><=|>=|!=|=|<|>|:)|(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""

@@ -25,7 +25,7 @@ from airflow_batch_gemini.local.vertex.faults import row_error, row_faults
 from airflow_batch_gemini.local.vertex.filters import parse_filter
 from airflow_batch_gemini.local.vertex.models import Model, find_model
 from airflow_batch_gemini.local.vertex.openai import OpenAi
-from airflow_batch_gemini.local.vertex.records import Job, project_number, resource
+from airflow_batch_gemini.local.vertex.records import Job, filterable, project_number, resource
 from airflow_batch_gemini.local.vertex.requests import RowError, check_request
 from airflow_batch_gemini.local.vertex.tokens import prompt_characters, prompt_tokens
 from airflow_batch_gemini.local.vertex.work import Bench
@@ -113,7 +113,11 @@ class Vertex:
         for job in self.engine.jobs():
             if job.created > newest or (before and job.sequence >= before):
                 continue
-            if job.location != location or not _same_project(job.project, project) or not test(resource(job)):
+            if (
+                job.location != location
+                or not _same_project(job.project, project)
+                or not test(filterable(job))
+            ):
                 continue
             if len(shown) == size:
                 more = True

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_batch_gemini.local.errors import CloudError
 from airflow_batch_gemini.local.vertex.filters import parse_filter
+from airflow_batch_gemini.local.vertex.records import Job, Place, filterable, resource
 
 JOBS: dict[str, dict[str, Any]] = {
     "a": {
@@ -92,3 +93,27 @@ def test_what_is_not_a_filter_is_refused(text: str) -> None:
         parse_filter(text)
     assert caught.value.code == 400
     assert "filter" in caught.value.message
+
+
+@pytest.mark.parametrize("labels", [{}, {"team": "x"}])
+def test_what_a_listing_tests_is_what_it_would_show(labels: dict[str, str]) -> None:
+    """The part of a job that filters see agrees with the resource in every field that filters know."""
+    place = Place(kind="gcs", uris=("gs://bench/in.jsonl",))
+    job = Job(
+        id="1",
+        sequence=1,
+        project="demo",
+        location="us-central1",
+        display_name="night-1",
+        model="publishers/google/models/gemini-3.5-flash",
+        model_id="gemini-3.5-flash",
+        labels=labels,
+        source=place,
+        destination=place,
+        created=1.5,
+        updated=2.5,
+    )
+    shown, tested = resource(job), filterable(job)
+    for field in ("displayName", "modelDisplayName", "state", "createTime"):
+        assert tested.get(field) == shown.get(field)
+    assert tested["labels"] == shown.get("labels", {})
