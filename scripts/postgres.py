@@ -88,6 +88,11 @@ class Postgres:
         """The database, for a client."""
         return f"postgresql://{USER}@/postgres?host={self.folder}"
 
+    @property
+    def url_for_airflow(self) -> str:
+        """The same; without a driver SQLAlchemy would take another one."""
+        return self.url.replace("postgresql:", "postgresql+psycopg2:")
+
     def remove(self) -> None:
         """Take everything away."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -194,7 +194,7 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "AIRFLOW_VAR_GEMINI_BATCH_BUCKET": BUCKET,
             "AIRFLOW_VAR_GEMINI_BATCH_DATASET": DATASET,
-            **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url} if database else {}),
+            **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url_for_airflow} if database else {}),
             **(read_env(self._exports) if self._exports.exists() else {}),
             **self.settings,
         }
