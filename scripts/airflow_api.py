@@ -87,21 +87,6 @@ class AirflowApi:
         answer = self._call("GET", f"{self._run(dag_id, run_id)}/taskInstances?limit=100")
         return list(answer["task_instances"])
 
-    def all_tasks(self) -> list[dict[str, Any]]:
-        """Return the record of every task instance of every run, a thousand at most."""
-        tasks: list[dict[str, Any]] = []
-        while len(tasks) < 1_000:
-            path = f"dags/~/dagRuns/~/taskInstances?limit=100&offset={len(tasks)}&order_by=id"
-            page = self._call("GET", path)["task_instances"]
-            tasks += page
-            if len(page) < 100:
-                break
-        return tasks
-
-    def all_runs(self) -> list[dict[str, Any]]:
-        """Return the record of the first hundred runs of all DAGs."""
-        return list(self._call("GET", "dags/~/dagRuns?limit=100&order_by=id")["dag_runs"])
-
     def clear(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
         """Clear one task instance, as the button in the UI does."""
         body = {

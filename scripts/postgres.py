@@ -85,8 +85,13 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The database as Airflow takes it."""
-        return f"postgresql+psycopg2://{USER}@/postgres?host={self.folder}"
+        """The database, for a client."""
+        return f"postgresql://{USER}@/postgres?host={self.folder}"
+
+    @property
+    def url_for_airflow(self) -> str:
+        """The same; without a driver SQLAlchemy would take another one."""
+        return self.url.replace("postgresql:", "postgresql+psycopg2:")
 
     def remove(self) -> None:
         """Take everything away."""

@@ -84,7 +84,8 @@ class Stack:
         return str(json.loads(self._addresses.read_text())[name])
 
     @property
-    def _database(self) -> Postgres | None:
+    def database(self) -> Postgres | None:
+        """Airflow's metadata database; none where it is SQLite."""
         folder = self._address("postgres")
         return Postgres(folder=Path(folder)) if folder else None
 
@@ -104,7 +105,7 @@ class Stack:
         stop([process for process in processes if process.name != "postgres"])
         stop(processes)
         self._record.unlink(missing_ok=True)
-        if self._addresses.exists() and (database := self._database):
+        if self._addresses.exists() and (database := self.database):
             database.remove()
 
     def revive(self) -> list[str]:
@@ -144,7 +145,7 @@ class Stack:
         """Start one process, like ``triggerer-2``, and put it on record in the place of the one of its name."""
         python, env = own_python()
         log = self.log(name.replace(" ", "-"))
-        if name == "postgres" and (database := self._database):
+        if name == "postgres" and (database := self.database):
             process = database.start(log)
             wait_for(lambda: database.ready(process), timeout=60, alive=[process])
         elif name == "local cloud":
@@ -168,7 +169,7 @@ class Stack:
 
     def _airflow_environment(self) -> dict[str, str]:
         url = self._address("airflow")
-        database = self._database
+        database = self.database
         bundles = [
             {
                 "name": f"dags-{number}",
@@ -193,7 +194,7 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "AIRFLOW_VAR_GEMINI_BATCH_BUCKET": BUCKET,
             "AIRFLOW_VAR_GEMINI_BATCH_DATASET": DATASET,
-            **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url} if database else {}),
+            **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url_for_airflow} if database else {}),
             **(read_env(self._exports) if self._exports.exists() else {}),
             **self.settings,
         }

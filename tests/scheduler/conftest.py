@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,9 +46,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, orders: Path) -> Iterator[St
         postgres=True,
         settings={**FASTER, "KILL_ORDERS": str(orders), "PYTHONPATH": path},
     )
+    # Told to stop, the tests take the stack with them.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     stack.start()
     yield stack
     stack.stop()
+    signal.signal(signal.SIGTERM, before)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -217,5 +217,5 @@ class Tale:
         run.until(lambda: run.jobs, "its job is created")
 
     def _triggerer_of(self, run: Run) -> int | None:
-        ids = {(task.get("triggerer_job") or {}).get("id") for task in run.tasks("wait").values()} - {None}
+        ids = {task["triggerer_id"] for task in run.tasks("wait").values()} - {None}
         return ids.pop() if len(ids) == 1 else None
