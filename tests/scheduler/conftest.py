@@ -41,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, orders: Path) -> Iterator[St
     path = os.pathsep.join(filter(None, [*map(str, PATH), os.environ.get("PYTHONPATH")]))
     stack = Stack(
         home=tmp_path_factory.mktemp("stack"),
-        pace="seconds:4",
+        pace="seconds:3",
         dags=(DAGS, HERE / "dags"),
         postgres=True,
         settings={**FASTER, "KILL_ORDERS": str(orders), "PYTHONPATH": path},

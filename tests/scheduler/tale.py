@@ -161,7 +161,7 @@ class Tale:
         return task["state"] == "success" and task["try_number"] == 2
 
     def _let_time_out(self) -> None:
-        for run in (self.overdue_left, self.overdue_cancelled, self.dagrun_timeout):
+        for run in (self.overdue_left, self.overdue_cancelled):
             run.until_it_ends()
 
     def _stop_the_api_server(self) -> None:
@@ -206,7 +206,10 @@ class Tale:
             self.died += self.stack.revive()
 
     def _load(self) -> None:
-        for run in (self.killed, self.stopped, self.acted, self.left, self.api_outage, self.database_outage):
+        for run in (
+            *(self.killed, self.stopped, self.acted, self.left, self.dagrun_timeout),
+            *(self.api_outage, self.database_outage),
+        ):
             with suppress(AssertionError):  # that it did not end is what a test finds
                 run.until_it_ends()
         self.overdue_left.clear("wait", 0)

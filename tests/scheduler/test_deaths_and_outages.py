@@ -160,7 +160,7 @@ def test_a_wait_that_is_marked_success_lets_its_job_run(tale: Tale) -> None:
 
 def test_a_dagrun_timeout_skips_the_wait_and_lets_its_job_run(tale: Tale) -> None:
     """Airflow kills the trigger though nobody failed the task."""
-    told(tale, "timeouts")
+    told(tale, "load")
     assert tale.dagrun_timeout.task("wait", 0)["state"] == "skipped"
     assert tale.dagrun_timeout.job(0)["state"] == "JOB_STATE_SUCCEEDED"
 

@@ -74,12 +74,13 @@ def test_the_sensor_is_deferred_and_holds_no_slot_while_the_job_runs(
     """Airflow's own record: the trigger has the wait, the pool has nothing running, every row arrives."""
     run = Watched(stack, dag_id, rows=40)
     assert run.until_it_ends() == "success", run.states()
-    assert len(run.deferred) >= 3
-    for look in run.deferred:
+    assert len(run.deferred) >= 4
+    # Task and pool are read one after the other: at the very last look the task may have been resumed in between,
+    # and at the very first one the process that deferred it may still be on its way out.
+    for look in run.deferred[:-1]:
         assert look["task"]["trigger"]["classpath"].endswith("GeminiBatchJobTrigger")
         assert look["pool"]["deferred_slots"] == 1
-    # The very first look may still see the process that deferred the task on its way out.
-    assert {look["pool"]["running_slots"] for look in run.deferred[1:]} == {0}
+    assert {look["pool"]["running_slots"] for look in run.deferred[1:-1]} == {0}
     report = run.report()
     assert report["rows"] == report["outcomes"]["succeeded"] == count(stack, results) == 40
 
