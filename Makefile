@@ -57,7 +57,7 @@ coverage:
 	$(BIN)/coverage report --fail-under=95 --include='$(FLOORS_0_TO_3)'
 
 scheduler:
-	$(BIN)/python -m pytest -m scheduler tests/scheduler
+	$(BIN)/python -m pytest -m scheduler tests/scheduler tests/security
 
 torture: venv-dev
 	@$(BIN)/python scripts/torture.py --minutes $(MINUTES)
