@@ -68,7 +68,7 @@ class Process:
     def _is_taken(self) -> bool:
         """Say whether a stranger has its number by now: then none of its session is left either."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.created) >= 1
+            return bool(abs(psutil.Process(self.pid).create_time() - self.created) >= 1)
         except psutil.NoSuchProcess:
             return False
 
