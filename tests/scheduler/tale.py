@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deaths import Order, deaths, give
+from deaths import Order, deaths, give, journal
 from processes import wait_for
 from stack import Stack
 from story import Run, Watch, turn, upload_inputs
@@ -130,12 +130,15 @@ class Tale:
             run.until_all_wait()
 
     def _wake_the_zombie(self) -> None:
-        """Let the stopped worker go on once its task's next attempt has paid: the task before its supervisor."""
+        """Let the stopped task go on once its next attempt has paid; who watches it, and would end it, only later."""
         for run in (self.killed, self.stopped):
             run.until_all_wait()
         [zombie] = [moment for moment in deaths(self.orders) if moment.did == "SIGSTOP"]
-        for pid in (zombie.pid, zombie.parent):
-            os.kill(pid, signal.SIGCONT)
+        os.kill(zombie.pid, signal.SIGCONT)
+        try:
+            wait_for(lambda: "after POST" in came_by(self.orders, zombie.pid), timeout=60, alive=[])
+        finally:
+            os.kill(zombie.parent, signal.SIGCONT)
 
     def _lay_hands_on(self) -> None:
         self.before = {part: self.acted.ledger(part)["job_name"] for part in range(self.acted.parts)}
@@ -219,3 +222,8 @@ class Tale:
     def _triggerer_of(self, run: Run) -> int | None:
         ids = {task["triggerer_id"] for task in run.tasks("wait").values()} - {None}
         return ids.pop() if len(ids) == 1 else None
+
+
+def came_by(orders: Path, pid: int) -> list[str]:
+    """Return the moments that a process came by."""
+    return [moment.name for moment in journal(orders) if moment.pid == pid]

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deaths import Moment, deaths, journal, open_orders
+from deaths import Moment, deaths, open_orders
 from faults import TABLE, fault_table
 from stack import Stack
 from story import ROWS_PER_PART, Run, Watch, input_rows
-from tale import ORDERS, Tale
+from tale import ORDERS, Tale, came_by
 
 pytestmark = pytest.mark.scheduler
 
@@ -61,11 +61,6 @@ def that_did(tale: Tale, how: str, step: str, run: Run, *, task: str = "submit")
     return moment
 
 
-def came_by(tale: Tale, pid: int) -> list[str]:
-    """Return the moments that a process came by."""
-    return [moment.name for moment in journal(tale.orders) if moment.pid == pid]
-
-
 def test_every_order_to_die_was_obeyed(tale: Tale) -> None:
     """More than a dozen: nothing below is about a death that never came."""
     told(tale, "submit", "zombie", "load")
@@ -108,7 +103,7 @@ def test_a_submit_that_is_told_to_stop_before_it_posts_does_not_post(tale: Tale)
     """SIGTERM calls on_kill and lets execute go on: that process never came to the POST, the next attempt did."""
     told(tale, "zombie")
     stopped = that_did(tale, "SIGTERM", "write ledger INTENT", tale.stopped)
-    assert not [name for name in came_by(tale, stopped.pid) if "POST" in name]
+    assert not [name for name in came_by(tale.orders, stopped.pid) if "POST" in name]
 
 
 def test_a_worker_that_is_shut_down_after_the_post_leaves_its_job_to_the_next_attempt(tale: Tale) -> None:
@@ -122,7 +117,7 @@ def test_a_zombie_that_posts_after_its_successor_pays_nothing(tale: Tale) -> Non
     """It was stopped before the POST, given up and replaced; awake again it does post, and its job never runs."""
     told(tale, "zombie", "load")
     zombie = that_did(tale, "SIGSTOP", "POST", tale.stopped)
-    assert "after POST" in came_by(tale, zombie.pid)
+    assert "after POST" in came_by(tale.orders, zombie.pid)
     [spare] = tale.stopped.spare_jobs().values()
     assert spare["state"] in {"JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
     assert spare["billed_rows"] == 0

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+
+HEAVY = (
+    "google.cloud.aiplatform_v1",
+    "google.cloud.bigquery",
+    "google.cloud.storage",
+    "airflow_batch_gemini.operators.load",
+    "airflow_batch_gemini.operators.prepare",
+    "airflow_batch_gemini.operators.submit",
+    "airflow_batch_gemini.sensors.job",
+)
 
 if "scheduler" in sys.argv:
-    import airflow_batch_gemini.operators.load
-    import airflow_batch_gemini.operators.prepare
-    import airflow_batch_gemini.operators.submit
-    import airflow_batch_gemini.sensors.job  # noqa: F401
+    for name in HEAVY:
+        import_module(name)
