@@ -57,11 +57,20 @@ class Process:
 
     def family(self) -> list[psutil.Process]:
         """Return what runs of the process and of all that descend from it: orphans too, by their session."""
+        if self._is_taken():
+            return []
         found = self.running
         family = [found, *_children(found)] if found else []
         return family + [
             other for other in psutil.process_iter() if self._left(other) and other not in family
         ]
+
+    def _is_taken(self) -> bool:
+        """Say whether a stranger has its number by now: then none of its session is left either."""
+        try:
+            return bool(abs(psutil.Process(self.pid).create_time() - self.created) >= 1)
+        except psutil.NoSuchProcess:
+            return False
 
     def _left(self, other: psutil.Process) -> bool:
         """Say whether *other* belongs to the session that this process began."""

@@ -15,7 +15,6 @@ import os  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
-from importlib import import_module  # noqa: E402
 from itertools import count  # noqa: E402
 from multiprocessing import get_context  # noqa: E402
 
@@ -23,6 +22,7 @@ import judge  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from plans import BIGQUERY, PAIRS, SCENARIOS, STORAGE, TROUBLED  # noqa: E402
 from run import again, each_step, recorded, seeds  # noqa: E402
+from submission_world import Summary, run_seeds  # noqa: E402
 
 KILLS = 2_000
 SCHEDULES = 1_000_000
@@ -104,26 +104,20 @@ def _replay(world: str, seed: int) -> int:
 
 def _schedules(wanted: int, ends: float) -> bool:
     """Run the submission protocol in memory, in as many processes as there are cores; say whether all was well."""
-    run_seeds = getattr(import_module("submission_world"), "run_seeds", None)
-    if run_seeds is None:
-        _say("There is no simulator of schedules here.")
-        return True
-    started, done, good = time.monotonic(), 0, True
+    started, summary = time.monotonic(), Summary()
     pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
     try:
-        running = {pool.submit(run_seeds, first, CHUNK) for first in range(0, wanted, CHUNK)}
+        running = [pool.submit(run_seeds, first, CHUNK) for first in range(0, wanted, CHUNK)]
         for ended in as_completed(running, timeout=max(1.0, ends - time.monotonic())):
-            ended.result()
-            done += CHUNK
+            summary += ended.result()
     except TimeoutError:
         _say("The time was over before all schedules were run.")
-    except Exception as failure:  # noqa: BLE001  # it names the seed
-        good = False
-        _say(f"A schedule went wrong: {failure}")
     finally:
         pool.shutdown(cancel_futures=True)
-    _say(f"{done:,} schedules in memory in {time.monotonic() - started:.0f} s.")
-    return good
+    _say(f"\n{summary}\nin {time.monotonic() - started:.0f} s.")
+    for seed in summary.failing:
+        _say(f"again: python tests/unit/submission_world.py {seed}")
+    return not summary.failing
 
 
 def _say(text: str) -> None:

@@ -187,7 +187,7 @@ def _answers(job: Job) -> str:
     if job.output_uri:
         return (
             f"No row is counted as answered; whatever was exported is kept at {job.output_uri}. "
-            "Clear the submit task to buy a new job."
+            "Clear the submit task: it looks into that, and buys a new job only when nothing was answered."
         )
     return "No row is counted as answered. Clear the submit task to buy a new job."
 

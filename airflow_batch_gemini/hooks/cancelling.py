@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 GaveUp = Literal[CancelAnswer, "kept"]
 """What came of giving a job up: as of a cancel request, or ``kept``: the ledger says that it is somebody else's."""
 
+_RESUMABLE = "JOB_STATE_PAUSED"
+"""It ends a wait, but not the job."""
 SAID: dict[GaveUp, str] = {
     "asked": "Vertex AI was asked to cancel it; what it answers until then is kept and paid for",
     "ended": "it has ended already",
@@ -41,10 +43,11 @@ def give_up(
     if owner is not None and ledger.owner != owner:
         return "kept"
     try:
-        if vertex.get(job_name).ended:
-            return "ended"
+        job = vertex.get(job_name)
     except JobLostError:
         return vertex.cancel(job_name)
+    if job.ended and job.state != _RESUMABLE:
+        return "ended"
     if ledger.state == "SUBMITTED" and not store.write(ledger.cancelling()):
         return "kept"
     answer = vertex.cancel(job_name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_batch_gemini.batch.names import JobName
 from airflow_batch_gemini.batch.waiting import (
     SETTLING_SECONDS,
     WaitEnd,
@@ -118,6 +119,7 @@ class GeminiBatchJobTrigger(BaseTrigger):
             self.log.info("%s: %s.", self.job_name, SAID[answer])
 
     async def _wait(self) -> WaitEnd:
+        JobName.parse(self.job_name)  # a template that was rendered in the triggerer may have become anything
         started = self._now()
         async with AsyncExitStack() as stack:
             await asyncio.sleep(SETTLING_SECONDS)

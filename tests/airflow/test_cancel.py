@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,6 +109,21 @@ def test_a_job_that_ends_just_before_it_is_asked_keeps_its_ledger(
         assert cancel(batch=batch.ref.to_dict()) == {live: "ended"}
     assert batch.ledger().state == "SUBMITTED"
     cancel(job_name=live)
+
+
+def test_a_paused_job_is_cancelled_as_it_could_be_resumed(
+    batch: Prepared, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends a wait, but it is not over."""
+    cloud.knobs(pace="looks:1000")
+    live = submit(batch)
+    look = GeminiBatchHook.get
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            GeminiBatchHook, "get", lambda self, name: replace(look(self, name), state="JOB_STATE_PAUSED")
+        )
+        assert cancel(batch=batch.ref.to_dict()) == {live: "asked"}
+    assert batch.ledger().state == "CANCELLED"
 
 
 def test_a_job_that_was_deleted_is_gone(batch: Prepared, cloud: LocalCloud) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = [pytest.mark.proof, pytest.mark.xdist_group("kills")]
+
 SCRIPT = Path(__file__).with_name("every_step.py")
 KILLS = 200
 TIMEOUT_SECONDS = 900

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from airflow_batch_gemini.triggers.job import GeminiBatchJobTrigger
 
 JOB = "projects/123/locations/us-central1/batchPredictionJobs/456"
 REF = {"batch_id": "b" * 32, "workspace": "gs://bucket/w", "rows": 1, "size": 1, "parts": 1}
+TI = SimpleNamespace(id="attempt")
 JOB_ARGUMENTS: dict[str, Any] = {
     "project_id": "p",
     "location": "us-central1",
@@ -161,7 +163,7 @@ def load(name: str) -> Callable[[str], object]:
 
     def run(value: str) -> object:
         arguments = {"task_id": "t", "batch": [REF], "results_table": "p.d.t", name: value}
-        return GeminiBatchLoadOperator(**arguments).execute({"ds": "2026-11-30"})
+        return GeminiBatchLoadOperator(**arguments).execute({"ti": TI, "ds": "2026-11-30"})
 
     return run
 
@@ -171,7 +173,7 @@ def batch(operator: type, **arguments: Any) -> Callable[[str], object]:
 
     def run(value: str) -> object:
         ref = [{**REF, "workspace": value}]
-        return operator(task_id="t", batch=ref, **arguments).execute({"ti": None, "ds": "2026-11-30"})
+        return operator(task_id="t", batch=ref, **arguments).execute({"ti": TI, "ds": "2026-11-30"})
 
     return run
 
@@ -187,7 +189,6 @@ def label(value: str) -> object:
 
 async def looked(value: str) -> object:
     trigger = GeminiBatchJobTrigger(job_name=value, deadline=2e9)
-    trigger._sleep = lambda _seconds: asyncio.sleep(0)  # type: ignore[method-assign]
     return [event async for event in trigger.run()]
 
 

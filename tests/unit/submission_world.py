@@ -541,6 +541,12 @@ class Summary:
     double_payments: int = 0
     failing: dict[int, list[str]] = field(default_factory=dict)
 
+    def __add__(self, other: Summary) -> Summary:
+        """Return what became of both."""
+        numbers = ("schedules", "kills", "lost_answers", "late_posts", "posts", "double_payments")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
+        return Summary(**sums, failing=self.failing | other.failing)
+
     def __str__(self) -> str:
         points = "\n".join(f"  {number:8,} kills {point}" for point, number in self.kills.most_common())
         return (

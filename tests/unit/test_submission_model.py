@@ -13,6 +13,8 @@ from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.steps import DeleteInputs, Step
 from airflow_batch_gemini.batch.submission import Rules, Sight, next_step
 
+pytestmark = pytest.mark.proof
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:

@@ -14,6 +14,8 @@ from airflow_batch_gemini.batch.steps import DeleteInputs, Step
 from airflow_batch_gemini.batch.submission import Rules, Sight, next_step
 from airflow_batch_gemini.operators import _submission
 
+pytestmark = pytest.mark.proof
+
 SCHEDULES = 100_000
 SHARES = 20
 ENOUGH = 6_000
