@@ -14,12 +14,13 @@ P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 
 .NOTPARALLEL:
-.PHONY: help demo up down test static unit proofs scheduler coverage torture lock clean venv venv-dev
+.PHONY: help demo up down test static unit proofs scheduler outages coverage torture lock clean venv venv-dev
 
 help:
 	@echo "make demo    run a batch through a real Airflow against the local cloud, show the results, stop"
 	@echo "make up      the same, left running with the UI on port 8080; make down stops it"
 	@echo "make test    every check, from nothing"
+	@echo "make outages kill and pause a real Airflow on PostgreSQL, and search all it keeps for planted texts"
 	@echo "make torture kill thousands of processes and count what was paid and landed; MINUTES=n bounds it"
 	@echo "make lock    resolve the dependencies anew"
 	@echo "make clean   remove what the others made"
@@ -61,7 +62,12 @@ coverage:
 	$(BIN)/coverage report --fail-under=95 --include='$(FLOORS_0_TO_3)'
 
 scheduler:
-	$(BIN)/python -m pytest -m scheduler tests/scheduler tests/security
+	$(BIN)/python -m pytest -m scheduler tests/scheduler/test_examples.py tests/scheduler/test_stop.py
+
+# Minutes of pauses and outages, and a search through everything that Airflow keeps: for a machine with time.
+outages: venv-dev
+	$(BIN)/python -m pytest -m scheduler tests/scheduler/test_deaths_and_outages.py
+	$(BIN)/python -m pytest -m scheduler tests/security
 
 torture: venv-dev
 	@$(BIN)/python scripts/torture.py --minutes $(MINUTES)

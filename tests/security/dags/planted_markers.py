@@ -139,7 +139,7 @@ def read(**arguments: Any) -> None:
 
     operator = prepare("unbound", **arguments)
     with closing(WorkspaceHook(gcp_conn_id=CONN_ID)) as hook:
-        ti = SimpleNamespace(dag_id="nobody", run_id="nobody", task_id="nobody", map_index=-1)
+        ti = SimpleNamespace(id="nobody", dag_id="nobody", run_id="nobody", task_id="nobody", map_index=-1)
         operator._on_storage(operator._plan({"ti": ti}, hook), hook)  # type: ignore[arg-type]
 
 
