@@ -17,8 +17,12 @@ def call(method: str, url: str, body: object = None, *, timeout: float = 20) -> 
     request = urllib.request.Request(  # noqa: S310  # only ever 127.0.0.1
         url, data=data, method=method, headers={"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310  # as above
-        text = answer.read()
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310  # as above
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
     return json.loads(text) if text else None
 
 
