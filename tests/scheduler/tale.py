@@ -63,7 +63,7 @@ class Tale:
     died: list[str] = field(default_factory=list)
     """What ended when the database was gone."""
     killed_though_waiting: int = 0
-    """Triggers that a paused triggerer killed when it woke up, though their tasks wait on; its logs begin anew later."""
+    """Triggers that a paused triggerer killed when it woke up, though their tasks wait on."""
     before: dict[int, str] = field(default_factory=dict)
     """Part → its job, before anybody laid hands on the waits."""
 
