@@ -80,6 +80,18 @@ class Prepared:
             filter=f"labels.gemini_batch=b{self.manifest.batch_id}",
         )
 
+    def create(self, **labels: str) -> Job:
+        """A job over the batch's first part that no ledger knows."""
+        return self.vertex.create(
+            project_id="demo",
+            location="us-central1",
+            display_name="a job",
+            model=self.manifest.model,
+            source_uri=self.manifest.parts[0].uri,
+            destination_uri=f"gs://{self.folder.folder.bucket}/out",
+            labels=labels,
+        )
+
     def changed(self) -> Prepared:
         """The same batch prepared anew from another template."""
         other = replace(self, manifest=replace(self.manifest, template_fingerprint="changed"))

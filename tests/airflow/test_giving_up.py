@@ -180,16 +180,7 @@ def test_a_job_without_a_ledger_cannot_be_given_up_and_the_wait_says_so_at_once(
     anywhere: Prepared, options: dict[str, Any]
 ) -> None:
     """A promise that could not be kept is not given."""
-    batch = anywhere
-    job = batch.vertex.create(
-        project_id="demo",
-        location="us-central1",
-        display_name="a job",
-        model=batch.manifest.model,
-        source_uri=batch.manifest.parts[0].uri,
-        destination_uri=f"gs://{batch.folder.folder.bucket}/out",
-        labels={},
-    )
+    job = anywhere.create()
     waiting = GeminiBatchSensor(task_id="wait", job_name=job.name, **options)
     with pytest.raises(ConfigurationError, match="was not submitted by GeminiBatchSubmitOperator"):
         waiting.execute(context())

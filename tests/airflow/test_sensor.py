@@ -279,15 +279,7 @@ def test_it_waits_for_a_real_job(
     """Through the real hook."""
     monkeypatch.setattr("airflow.sdk.bases.sensor.time.sleep", lambda _seconds: None)
     cloud.knobs(pace="looks:2")
-    job = batch.vertex.create(
-        project_id="demo",
-        location="us-central1",
-        display_name="a job",
-        model=batch.manifest.model,
-        source_uri=batch.manifest.parts[0].uri,
-        destination_uri=f"gs://{batch.folder.folder.bucket}/out",
-        labels={},
-    )
+    job = batch.create()
     if deferrable:
         with pytest.raises(TaskDeferred):
             sensor(job_name=job.name).execute(context())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import format_datetime
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
-from job_side import LINE, Prepared, context, prepare
+from job_side import Prepared, context, in_tables, prepare
 
 from airflow_batch_gemini.batch.job import Counts, Job
-from airflow_batch_gemini.batch.manifest import BatchTables
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
     JobLostError,
@@ -372,24 +370,7 @@ def test_a_workspace_without_the_batch_is_refused(batch: Prepared) -> None:
 @pytest.fixture
 def tables(batch: Prepared, dataset: str, cloud: LocalCloud) -> Prepared:
     """A batch whose requests and predictions are BigQuery tables."""
-    names = BatchTables(DatasetName.parse(dataset), batch.manifest.batch_id)
-    columns = [
-        Column(name=name, type=kind, mode="NULLABLE")
-        for name, kind in [("key", "STRING"), ("request", "JSON")]
-    ]
-    row = {"key": "k_1", "request": json.dumps(LINE["request"])}
-    source = names.requests(0)
-    cloud.parts.warehouse.write_table(source.project, source.dataset, source.table, columns, [row])
-    part = replace(batch.manifest.parts[0], uri=source.uri)
-    manifest = replace(
-        batch.manifest,
-        requests="bigquery",
-        predictions="bigquery",
-        predictions_dataset=dataset,
-        parts=(part,),
-    )
-    batch.storage.write(batch.folder.manifest, manifest.to_json())
-    return replace(batch, manifest=manifest)
+    return in_tables(batch, dataset, cloud)
 
 
 def test_a_table_is_cloned_for_its_job_and_the_clone_of_a_dead_attempt_is_dropped(

@@ -235,18 +235,7 @@ def test_many_triggers_share_session_and_looks_against_the_real_service(
     monkeypatch.setattr(module, "SETTLING_SECONDS", 0.0)
     monkeypatch.setattr(module, "first_look", lambda **_: 0.05)
     cloud.knobs(pace="looks:3")
-    jobs = [
-        batch.vertex.create(
-            project_id="demo",
-            location="us-central1",
-            display_name="a job",
-            model=batch.manifest.model,
-            source_uri=batch.manifest.parts[0].uri,
-            destination_uri=f"gs://{batch.folder.folder.bucket}/out",
-            labels={label: "b1"},
-        )
-        for _ in range(20)
-    ]
+    jobs = [batch.create(**{label: "b1"}) for _ in range(20)]
     before = cloud.stats()["calls"]
 
     async def wait(job: Job) -> dict[str, Any]:

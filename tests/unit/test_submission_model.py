@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 from submission_model import Model, explore
+from weaker import without_fencing, without_listing, without_settling
 
 from airflow_batch_gemini.batch import submission
 from airflow_batch_gemini.batch.job import Job
-from airflow_batch_gemini.batch.steps import DeleteInputs, Step
+from airflow_batch_gemini.batch.steps import Step
 from airflow_batch_gemini.batch.submission import Rules, Sight, next_step
 
 pytestmark = pytest.mark.proof
@@ -57,27 +58,13 @@ def test_no_reachable_state_has_two_paid_jobs_and_from_each_an_undisturbed_attem
     assert end.states >= bounds.floor
 
 
-def _without_settling(sight: Sight, rules: Rules) -> Step:
-    return next_step(replace(sight, now=sight.written + 1e6), rules)
-
-
-def _without_listing(sight: Sight, rules: Rules) -> Step:
-    fenced = sight.ledger is not None and sight.ledger.state == "FENCED"
-    return next_step(replace(sight, jobs=(), now=sight.written + 1e6) if fenced else sight, rules)
-
-
-def _without_fencing(sight: Sight, rules: Rules) -> Step:
-    step = next_step(sight, rules)
-    return DeleteInputs(()) if isinstance(step, DeleteInputs) else step
-
-
 def _posting_on_any_intent(sight: Sight, rules: Rules) -> Step:
     intent = sight.ledger is not None and sight.ledger.state == "INTENT"
     return next_step(replace(sight, armed=intent), rules)
 
 
 @pytest.mark.parametrize(
-    "weaker", [_without_settling, _without_listing, _without_fencing, _posting_on_any_intent]
+    "weaker", [without_settling, without_listing, without_fencing, _posting_on_any_intent]
 )
 def test_it_finds_the_double_payment_when_one_precaution_is_missing(
     weaker: Callable[[Sight, Rules], Step],

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 from submission_world import run_seeds, story
+from weaker import without_fencing, without_listing, without_settling
 
 from airflow_batch_gemini.batch import submission
 from airflow_batch_gemini.batch.job import Job
-from airflow_batch_gemini.batch.steps import DeleteInputs, Step
+from airflow_batch_gemini.batch.steps import Step
 from airflow_batch_gemini.batch.submission import Rules, Sight, next_step
 from airflow_batch_gemini.operators import _submission
 
@@ -42,25 +43,11 @@ def test_a_seed_replays_with_its_whole_story() -> None:
     assert (run_seeds(7, 1).posts == 0) == ("is made from" not in told)
 
 
-def _without_settling(sight: Sight, rules: Rules) -> Step:
-    return next_step(replace(sight, now=sight.written + 1e6), rules)
-
-
-def _without_listing(sight: Sight, rules: Rules) -> Step:
-    fenced = sight.ledger is not None and sight.ledger.state == "FENCED"
-    return next_step(replace(sight, jobs=(), now=sight.written + 1e6) if fenced else sight, rules)
-
-
-def _without_fencing(sight: Sight, rules: Rules) -> Step:
-    step = next_step(sight, rules)
-    return DeleteInputs(()) if isinstance(step, DeleteInputs) else step
-
-
 def _paid_twice() -> bool:
     return any(run_seeds(first, 500).double_payments for first in range(0, ENOUGH, 500))
 
 
-@pytest.mark.parametrize("weaker", [_without_settling, _without_listing, _without_fencing])
+@pytest.mark.parametrize("weaker", [without_settling, without_listing, without_fencing])
 def test_the_world_is_bad_enough_to_pay_twice_when_one_precaution_is_missing(
     weaker: Callable[[Sight, Rules], Step], monkeypatch: pytest.MonkeyPatch
 ) -> None:
