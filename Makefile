@@ -47,7 +47,7 @@ static:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=tests/kills:tests/unit $(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
+	MYPYPATH=tests/kills:tests/unit:tests $(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
 	$(BIN)/lint-imports --no-cache
 
 # One file stays on one worker: the GoogleSQL analyzer and Google's clients take seconds to load.

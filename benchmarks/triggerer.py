@@ -24,17 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts")]
-
-from processes import Process, own_python, stop  # noqa: E402  # beside this folder
-from waiting.airflow import airflow_settings, resumed, run  # noqa: E402
-from waiting.cloud import PATIENCE, Cloud, grpc_door, local_cloud  # noqa: E402
-from waiting.figures import Found, delays, pace, table  # noqa: E402
-from waiting.kinds import KINDS, Kind, Plan  # noqa: E402
-from waiting.looks import LOOKS, job_id, looks  # noqa: E402
-from waiting.meter import Meter  # noqa: E402
+from waiting import Process, own_python, stop
+from waiting.airflow import airflow_settings, resumed, run
+from waiting.cloud import PATIENCE, Cloud, grpc_door, local_cloud
+from waiting.figures import Found, delays, pace, table
+from waiting.kinds import KINDS, Kind, Plan
+from waiting.looks import LOOKS, job_id, looks
+from waiting.meter import Meter
 
 ENDING = 0.1
 """The share of the jobs that ends while it is measured. Airflow takes some milliseconds to submit each event."""
@@ -107,7 +103,7 @@ def settle(triggerer: Process, book: Path, plan: Plan) -> int:
     while len(looked) < plan.jobs and time.time() < deadline:
         if triggerer.running is None:
             raise RuntimeError(f"The triggerer ended:\n{triggerer.last_words()}")
-        time.sleep(0.5)
+        time.sleep(0.5)  # the triggerer tells nobody: its looks are read from the file that it writes
         looked = {job for job, _, _ in looks(book)}
     if not looked:
         raise RuntimeError(f"No job was looked at:\n{triggerer.last_words()}")

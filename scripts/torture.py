@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/kills"), str(ROOT / "tests/unit")]
 
-import warm  # isort: skip  # noqa: E402  # before anything of Airflow
+import warm  # isort: skip  # noqa: E402  # found by the line above; before anything of Airflow
 
-import argparse  # noqa: E402
-import os  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
-from itertools import count  # noqa: E402
-from multiprocessing import get_context  # noqa: E402
-
-import judge  # noqa: E402
-from cloud import Cloud  # noqa: E402
-from plans import BIGQUERY, PAIRS, SCENARIOS, STORAGE, TROUBLED  # noqa: E402
-from run import again, each_step, recorded, seeds  # noqa: E402
-from submission_world import Summary, run_seeds  # noqa: E402
+import judge  # noqa: E402  # after warm, as all of these
+from cloud import Cloud  # noqa: E402  # after warm
+from plans import BIGQUERY, PAIRS, SCENARIOS, STORAGE, TROUBLED  # noqa: E402  # after warm
+from run import again, each_step, recorded, seeds  # noqa: E402  # after warm
+from submission_world import Summary, run_seeds  # noqa: E402  # after warm
 
 KILLS = 2_000
 SCHEDULES = 1_000_000

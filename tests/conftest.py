@@ -14,31 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from surroundings import begin_anew
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.local.server import LocalCloud
 
 ROOT = Path(__file__).parents[1]
 HOME = tempfile.mkdtemp(prefix="airflow-batch-gemini-")
-FOREIGN = (
-    "AIRFLOW",
-    "GOOGLE_",
-    "CLOUDSDK_",
-    "GEMINI_BATCH_",
-    "STORAGE_EMULATOR",
-    "BIGQUERY_EMULATOR",
-    "VERTEX_AI_",
-)
 
-# Airflow reads its settings when it is imported: before any test module, and never from the person at the keyboard.
-for name in [name for name in os.environ if name.startswith(FOREIGN)]:
-    del os.environ[name]
-os.environ |= {
-    "AIRFLOW_HOME": HOME,
-    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-}
+begin_anew(HOME, AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"))
 sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "scripts")]
 
 LOCATION = "us-central1"

@@ -19,6 +19,8 @@ class StateRule:
     success: bool = False
     has_output: bool = False
     """Answers may lie at the destination; they were paid for."""
+    resumable: bool = False
+    """It ends a wait, but the job is not over: it may be resumed, or cancelled."""
 
 
 _WAIT = StateRule(final=False)
@@ -31,7 +33,7 @@ STATES: Mapping[str, StateRule] = MappingProxyType(
         "JOB_STATE_RUNNING": _WAIT,
         "JOB_STATE_UPDATING": _WAIT,
         "JOB_STATE_CANCELLING": _WAIT,
-        "JOB_STATE_PAUSED": StateRule(final=True, has_output=True),
+        "JOB_STATE_PAUSED": StateRule(final=True, has_output=True, resumable=True),
         "JOB_STATE_SUCCEEDED": StateRule(final=True, success=True, has_output=True),
         "JOB_STATE_PARTIALLY_SUCCEEDED": StateRule(final=True, success=True, has_output=True),
         "JOB_STATE_FAILED": StateRule(final=True, has_output=True),

@@ -34,11 +34,6 @@ class Turn:
     since: float
     pause: float
 
-    @property
-    def due(self) -> float:
-        """When the look has to come."""
-        return self.since + self.pause
-
     def joins(self, now: float) -> bool:
         """Whether a round held *now* is near enough to this turn to serve it."""
         return now >= self.since + _NEAR * self.pause

@@ -57,7 +57,7 @@ def worth(job: Job, sight: Sight) -> Worth:
         return "live"
     if job.rule.success:
         return "success"
-    if job.counts.succeeded or job.state == "JOB_STATE_PAUSED":
+    if job.counts.succeeded or job.rule.resumable:
         return "partial"
     if job.counts.succeeded is None and job.output_uri and job.rule.has_output:
         looked = sight.answered.get(job.name)

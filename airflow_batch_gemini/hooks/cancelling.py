@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.purchase import ledger_uri
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 GaveUp = Literal[CancelAnswer, "kept"]
 """What came of giving a job up: as of a cancel request, or ``kept``: the ledger says that it is somebody else's."""
 
-_RESUMABLE = "JOB_STATE_PAUSED"
-"""It ends a wait, but not the job."""
 SAID: dict[GaveUp, str] = {
     "asked": "Vertex AI was asked to cancel it; what it answers until then is kept and paid for",
     "ended": "it has ended already",
@@ -46,7 +45,7 @@ def give_up(
         job = vertex.get(job_name)
     except JobLostError:
         return vertex.cancel(job_name)
-    if job.ended and job.state != _RESUMABLE:
+    if job.ended and not job.rule.resumable:
         return "ended"
     if ledger.state == "SUBMITTED" and not store.write(ledger.cancelling()):
         return "kept"
@@ -67,16 +66,18 @@ class WaitedJob:
         self, job_name: str, *, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None
     ) -> None:
         self._job_name = job_name
-        self._gcp_conn_id = gcp_conn_id
-        self._impersonation_chain = impersonation_chain
+        self._connection: dict[str, Any] = {
+            "gcp_conn_id": gcp_conn_id,
+            "impersonation_chain": impersonation_chain,
+        }
 
     def owner(self, job: Job) -> str:
         """Return the attempt that the job belongs to.
 
         :raises ConfigurationError: the job has no ledger, so nobody could say whose it is.
         """
-        store = self._store(job)
-        ledger = None if store is None else store.read()
+        with self._store(job) as store:
+            ledger = None if store is None else store.read()
         if ledger is None or ledger.job_name != self._job_name:
             raise ConfigurationError(
                 f"{self._job_name} was not submitted by GeminiBatchSubmitOperator, or its ledger is gone: a wait "
@@ -87,31 +88,31 @@ class WaitedJob:
 
     def give_up(self, *, owner: str) -> GaveUp:
         """Cancel the job if it still belongs to *owner*."""
-        vertex = GeminiBatchHook(gcp_conn_id=self._gcp_conn_id, impersonation_chain=self._impersonation_chain)
-        try:
-            store = self._store(vertex.get(self._job_name))
-        except JobLostError:
-            return "gone"
-        return "kept" if store is None else give_up(vertex, store, self._job_name, owner=owner)
+        with closing(GeminiBatchHook(**self._connection)) as vertex:
+            try:
+                job = vertex.get(self._job_name)
+            except JobLostError:
+                return "gone"
+            with self._store(job) as store:
+                return "kept" if store is None else give_up(vertex, store, self._job_name, owner=owner)
 
-    def _store(self, job: Job) -> LedgerStore | None:
+    @contextmanager
+    def _store(self, job: Job) -> Iterator[LedgerStore | None]:
+        """Lend the job's ledger, if it has one; a triggerer lives long, so nothing stays open behind it."""
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
         uri = ledger_uri(job.input_uri, description=self._description(job.input_uri))
         if uri is None:
-            return None
-        workspace = WorkspaceHook(
-            gcp_conn_id=self._gcp_conn_id, impersonation_chain=self._impersonation_chain
-        )
-        return LedgerStore(workspace=workspace, uri=uri)
+            yield None
+            return
+        with closing(WorkspaceHook(**self._connection)) as workspace:
+            yield LedgerStore(workspace=workspace, uri=uri)
 
     def _description(self, uri: str) -> str:
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 
         if not uri.startswith("bq://"):
             return ""
-        warehouse = WarehouseHook(
-            gcp_conn_id=self._gcp_conn_id, impersonation_chain=self._impersonation_chain
-        )
-        table = warehouse.table_info(TableName.parse(uri))
+        with closing(WarehouseHook(**self._connection)) as warehouse:
+            table = warehouse.table_info(TableName.parse(uri))
         return "" if table is None else table.description

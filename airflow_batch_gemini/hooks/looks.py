@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 
-_PROGRESS = (
-    "name", "state", "error", "output_info", "completion_stats", "create_time", "start_time", "end_time",
-    "update_time",
-)  # fmt: skip
+_PROGRESS = ("name", "state", "error", "output_info", "completion_stats", "create_time")
 """What a wait wants to know of a job."""
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = 20

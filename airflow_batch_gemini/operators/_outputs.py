@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from airflow_batch_gemini.batch.loading import prediction_files
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.exceptions import ServiceError, SourceError
 
@@ -31,11 +32,8 @@ class JobOutputs:
         """Return whether anything lies there that may be an answer: a prediction file with a byte in it, or a row."""
         if uri.startswith("bq://"):
             return self._any_row(TableName.parse(uri))
-        # Not incremental_predictions: what is in them is in the files, too, once the job has ended.
-        return any(
-            info.size > 0 and info.uri.rpartition("/")[2].startswith("predictions.jsonl")
-            for info in self._workspace.list(GcsUri.parse(uri))
-        )
+        sizes = {info.uri: info.size for info in self._workspace.list(GcsUri.parse(uri))}
+        return any(sizes[name] for name in prediction_files(sizes))
 
     def _any_row(self, table: TableName) -> bool:
         """Ask for a row: a table's counts leave out what was streamed into it a moment ago."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
 import shutil
 import sys
 import tempfile
@@ -18,24 +17,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="kills-"))
-_FOREIGN = (
-    "AIRFLOW",
-    "GOOGLE_",
-    "CLOUDSDK_",
-    "GEMINI_BATCH_",
-    "STORAGE_EMULATOR",
-    "BIGQUERY_EMULATOR",
-    "VERTEX_AI_",
-)
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
-    del os.environ[_name]
-os.environ |= {
-    "AIRFLOW_HOME": str(HOME / "airflow"),
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-}
-sys.path[:0] = [str(ROOT)]
+from surroundings import begin_anew  # noqa: E402  # found by the line above
+
+begin_anew(str(HOME / "airflow"))
 # Google's BigQuery client imports these where it finds them. Nothing here needs them, and they bring threads along.
 _modules: dict[str, Any] = sys.modules
 _modules |= dict.fromkeys(("pandas", "pyarrow", "numpy"))
