@@ -49,7 +49,7 @@ class GeminiBatchSensor(BaseSensorOperator):
         ``AirflowSensorTimeout``.
     :param on_timeout: ``"leave"`` the job running then, or ``"cancel"`` it.
     :param deferrable: wait in the triggerer; else by ``mode`` in or between workers.
-    :param cancel_on_kill: cancel the job when the deferred task is failed: by hand, or by ``fail_fast``.
+    :param cancel_on_kill: cancel the job when somebody marks the deferred task failed; ``fail_fast`` skips it.
     :param start_from_trigger: begin in the triggerer and spare the first worker slot. Airflow does not do so for
         mapped tasks; those begin in a worker. The link to the console comes with the end of the wait then.
     :param soft_fail: skip the task instead of failing it, however the wait ends.
