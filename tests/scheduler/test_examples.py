@@ -85,6 +85,16 @@ def test_the_sensor_is_deferred_and_holds_no_slot_while_the_job_runs(
     assert report["rows"] == report["outcomes"]["succeeded"] == count(stack, results) == 40
 
 
+def test_a_wait_may_begin_in_the_triggerer_and_pulls_its_job_there(stack: Stack) -> None:
+    """No worker has had it while it is deferred; a template that Airflow could not render there would hang for ever."""
+    run = Watched(stack, "begun_in_triggerer")
+    assert run.until_it_ends() == "success", run.states()
+    assert run.deferred
+    assert {look["task"]["pid"] for look in run.deferred} == {None}
+    report = run.report()
+    assert report["rows"] == report["outcomes"]["succeeded"] == count(stack, "begun_results") == 5
+
+
 def test_new_data_starts_the_consumer_by_its_asset(stack: Stack) -> None:
     """Nobody triggers the second DAG: the event of the first one does, and carries the day."""
     stack.api.unpause("gemini_batch_on_new_data")
