@@ -33,7 +33,8 @@ class GeminiBatchSubmitOperator(BaseOperator):
     Whatever happened before, there is one paid job for the part's requests: a retry, a cleared task or a second
     attempt running at once finds the job by the ledger or by its labels and adopts it, even a finished one. Requests
     that changed since (another prompt, model or source) cancel the job that still runs for the old ones and buy a new
-    one. Waiting, when an earlier attempt left the matter unclear, is a deferral.
+    one; the first part's task also cancels the jobs of parts that the batch no longer has. Waiting, when an earlier
+    attempt left the matter unclear, is a deferral.
 
     :param batch: what :class:`GeminiBatchPrepareOperator` returned, when that is a single part; else one of its
         elements: ``.partial(…).expand(batch=prepare.output)``. Templated.
@@ -101,6 +102,8 @@ class GeminiBatchSubmitOperator(BaseOperator):
 
     def _submit(self, context: Context) -> str:
         submission = self._submission(context)
+        if submission.part == 0:
+            self._give_up_vanished_parts(submission)
         try:
             outcome = submission.run()
         except RefusedForNowError as error:
@@ -112,6 +115,18 @@ class GeminiBatchSubmitOperator(BaseOperator):
         if isinstance(outcome, WaitFor):
             self._come_back(outcome)
         return self._submitted(context, outcome)
+
+    def _give_up_vanished_parts(self, submission: Submission) -> None:
+        from airflow_batch_gemini.operators._vanished import VanishedParts
+
+        VanishedParts(
+            manifest=submission.manifest,
+            owner=submission.rules.owner,
+            workspace=submission.store.workspace,
+            vertex=submission.vertex,
+            inputs=submission.inputs,
+            log=self.log,
+        ).give_up()
 
     def _come_back(self, wait: WaitFor) -> NoReturn:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
