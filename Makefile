@@ -9,18 +9,18 @@ COMPILE := uv pip compile pyproject.toml scripts/build.in --extra local --univer
 	--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 MINUTES ?= 60
+PROOF_WORKERS ?= 2
 
 P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 
 .NOTPARALLEL:
-.PHONY: help demo up down test static unit proofs scheduler outages coverage torture lock clean venv venv-dev
+.PHONY: help demo up down test static unit coverage proofs scheduler side-by-side torture lock clean venv venv-dev
 
 help:
 	@echo "make demo    run a batch through a real Airflow against the local cloud, show the results, stop"
 	@echo "make up      the same, left running with the UI on port 8080; make down stops it"
 	@echo "make test    every check, from nothing"
-	@echo "make outages kill and pause a real Airflow on PostgreSQL, and search all it keeps for planted texts"
 	@echo "make torture kill thousands of processes and count what was paid and landed; MINUTES=n bounds it"
 	@echo "make lock    resolve the dependencies anew"
 	@echo "make clean   remove what the others made"
@@ -41,7 +41,7 @@ down:
 	@test ! -x $(BIN)/python || $(BIN)/python scripts/demo.py down
 
 test: venv-dev
-	@$(MAKE) --no-print-directory static unit coverage proofs scheduler
+	@$(MAKE) --no-print-directory static unit coverage side-by-side
 
 static:
 	$(BIN)/ruff check .
@@ -54,20 +54,23 @@ static:
 unit:
 	$(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n 2 --dist loadfile --cov --cov-report=
 
-# Measuring coverage would make each of them twice as slow.
-proofs:
-	$(BIN)/python -m pytest -m proof -n 2 --dist loadgroup
-
 coverage:
 	$(BIN)/coverage report --fail-under=95 --include='$(FLOORS_0_TO_3)'
 
-scheduler:
-	$(BIN)/python -m pytest -m scheduler tests/scheduler/test_examples.py tests/scheduler/test_stop.py
+# Measuring coverage would make each of them twice as slow.
+proofs:
+	$(BIN)/python -m pytest -m proof -n $(PROOF_WORKERS) --dist loadgroup
 
-# Minutes of pauses and outages, and a search through everything that Airflow keeps: for a machine with time.
-outages: venv-dev
-	$(BIN)/python -m pytest -m scheduler tests/scheduler/test_deaths_and_outages.py
+# A real Airflow on PostgreSQL, killed, paused and cut off; then one that is searched for planted texts.
+scheduler:
+	$(BIN)/python -m pytest -m scheduler tests/scheduler
 	$(BIN)/python -m pytest -m scheduler tests/security
+
+# The proofs compute and the scheduler's tests wait most of the time: together they take hardly longer than one of them.
+side-by-side:
+	@nice -n 10 $(MAKE) --no-print-directory proofs PROOF_WORKERS=1 > .proofs.log 2>&1 & proofs=$$!; \
+	$(MAKE) --no-print-directory scheduler; scheduler=$$?; \
+	wait $$proofs; proofs=$$?; cat .proofs.log; test $$scheduler = 0 -a $$proofs = 0
 
 torture: venv-dev
 	@$(BIN)/python scripts/torture.py --minutes $(MINUTES)
@@ -77,4 +80,4 @@ lock:
 	$(COMPILE) --upgrade --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: down
-	rm -rf .demo .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf .demo .venv .proofs.log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
