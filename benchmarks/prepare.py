@@ -1,9 +1,9 @@
-"""What preparing through the worker costs: speed beside plain ``json``, and memory over idle, for rows of 1 to 5 kB.
+"""What preparing through the worker costs: its speed beside others that only read the same lines, and its memory.
 
 The local cloud runs in a process of its own and each preparation in another. A preparation reads JSONL from Cloud
-Storage, checks every row and key, renders the requests and uploads them; plain ``json`` then writes the same lines to
-a local file, in the same process and from objects that are in memory already. The start of Google's client counts for
-memory and not for speed.
+Storage, checks every row and key, renders the requests (some 435 bytes each), lints and uploads them. Then the same
+process decodes the first of the lines that were made with plain ``json``, and validates them with the pydantic types of
+``google.genai``; both only that, from memory. The start of Google's client counts for memory and not for speed.
 
     python benchmarks/prepare.py [ROWS ...]
 """
@@ -22,16 +22,17 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_batch_gemini.local.server import LocalCloud
 
-ROWS = (20_000, 200_000)
+ROWS = (100_000, 1_000_000, 2_000_000)
 KEYS = 2_000_000
 SAMPLE = 20_000
-"""Lines that plain ``json`` writes."""
+"""Lines that plain ``json`` and pydantic read."""
 PASSES = 5
 BUCKET = "bench-bucket"
 WORDS = [
@@ -71,7 +72,7 @@ def lay_out(cloud: LocalCloud, rows: int) -> str:
     chance, name = random.Random(rows), f"rows/{rows}.jsonl"
     with cloud.parts.storage.writer(BUCKET, name) as file:
         for row in range(rows):
-            text = " ".join(chance.choices(WORDS, k=chance.randint(150, 800)))
+            text = " ".join(chance.choices(WORDS, k=chance.randint(10, 30)))
             line = {"key": f"row-{row:08d}", "name": f"Item {row}", "text": text, "unused": row}
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return f"gs://{BUCKET}/{name}"
@@ -94,7 +95,7 @@ def prepare(source_uri: str) -> None:
         location="us-central1",
         work_uri=f"gs://{BUCKET}/gemini",
     )
-    ti = SimpleNamespace(dag_id="bench", run_id=source_uri, task_id="prepare", map_index=-1)
+    ti = SimpleNamespace(id=uuid4(), dag_id="bench", run_id=source_uri, task_id="prepare", map_index=-1)
     idle = peak()
     warm_up()
     began = time.perf_counter()
@@ -103,7 +104,7 @@ def prepare(source_uri: str) -> None:
     took = time.perf_counter() - began
     over_idle = peak() - idle
     found = {"rows": ref["rows"], "size": ref["size"], "seconds": took, "over_idle": over_idle}
-    print(json.dumps({**found, "plain": plain_speed(ref["workspace"])}))
+    print(json.dumps({**found, **others(ref["workspace"])}))
 
 
 def warm_up() -> None:
@@ -113,20 +114,29 @@ def warm_up() -> None:
     WorkspaceHook().bucket_location(BUCKET)
 
 
-def plain_speed(workspace: str) -> float:
-    """Return bytes a second of ``json.dumps`` and a write over the first lines that were prepared: the median pass."""
-    documents = [json.loads(line) for line in first_lines(workspace)]
-    return statistics.median(written(documents) for _ in range(PASSES))
+def others(workspace: str) -> dict[str, float]:
+    """Return bytes a second at which others read the first lines that were prepared: the median pass of each."""
+    from google.genai.types import Content, GenerateContentConfig
 
+    lines = list(first_lines(workspace))
+    size = sum(map(len, lines))
 
-def written(documents: list[Any]) -> float:
-    """Return bytes a second of one pass."""
-    with tempfile.TemporaryFile() as file:
-        began = time.perf_counter()
-        for document in documents:
-            file.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-        file.flush()
-        return file.tell() / (time.perf_counter() - began)
+    def validate(line: bytes) -> None:
+        request = json.loads(line)["request"]
+        for content in request["contents"]:
+            Content.model_validate(content)
+        GenerateContentConfig.model_validate(request["generationConfig"])
+
+    def speed(read: Callable[[bytes], Any]) -> float:
+        passes = []
+        for _ in range(PASSES):
+            began = time.perf_counter()
+            for line in lines:
+                read(line)
+            passes.append(time.perf_counter() - began)
+        return size / statistics.median(passes)
+
+    return {"json": speed(json.loads), "pydantic": speed(validate)}
 
 
 def first_lines(workspace: str) -> Iterator[bytes]:
@@ -170,7 +180,8 @@ def main(sizes: list[int]) -> None:
                 raise RuntimeError("the local cloud has no pipes")
             environment = {**os.environ, **json.loads(cloud.stdout.readline()), "AIRFLOW_HOME": folder}
             print(
-                f"{'rows':>9} {'requests':>9} {'prepare':>10} {'plain json':>10} {'ratio':>6} {'memory over idle':>17}"
+                f"{'rows':>9} {'requests':>9} {'prepare':>10} {'json decodes':>13} {'ratio':>6} "
+                f"{'pydantic':>9} {'ratio':>6} {'memory over idle':>17}"
             )
             for rows in sizes:
                 print(rows, file=cloud.stdin, flush=True)
@@ -180,7 +191,8 @@ def main(sizes: list[int]) -> None:
                 speed = found["size"] / found["seconds"]
                 print(
                     f"{rows:>9,} {found['size'] / MEGA:>6.0f} MB {speed / MEGA:>5.0f} MB/s "
-                    f"{found['plain'] / MEGA:>5.0f} MB/s {speed / found['plain']:>6.2f} "
+                    f"{found['json'] / MEGA:>8.0f} MB/s {speed / found['json']:>6.2f} "
+                    f"{found['pydantic'] / MEGA:>4.0f} MB/s {speed / found['pydantic']:>6.1f} "
                     f"{found['over_idle'] / MEGA:>14.0f} MB",
                     flush=True,
                 )
