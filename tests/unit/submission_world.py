@@ -485,12 +485,17 @@ def tragedy(seed: int, *, telling: bool = False) -> Tragedy:
     for attempt in attempts:
         if attempt.alive and chance() < 0.5:
             _kill(attempt, kills)
-    last = _ending(world, attempts, manifest(order[-1], uri))
+    wants, comes_back = manifest(order[-1], uri), order[0] == order[-1] and len(order) == 3
+    last = _ending(world, attempts, wants)
+    if comes_back and last is not None and last.job.state == "JOB_STATE_CANCELLED" and not last.billed:
+        world.tell("the next attempt")
+        last = _ending(world, [], wants)
     wrong = [
         f"paid {n} times" for w in ("old", "new") if (n := world.billed(manifest(w, uri).fingerprint(0))) > 1
     ]
-    if order[0] != order[-1] or len(order) < 3:
-        wrong += world.wrong  # who wants back what it had may be hit by a cancellation from long ago
+    if not comes_back:
+        # Who wants back what it had may be hit by a cancellation from long ago, and needs another attempt.
+        wrong += world.wrong
     if last is None:
         wrong.append("no end")
     elif not world.deaths and not last.billed:
