@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
-from airflow_batch_gemini.hooks.source import ObjectStorage, parquet_batches
+from airflow_batch_gemini.hooks.source import ObjectStorage, SourceFile, parquet_batches
 
 
 def test_local_files_are_found_by_wildcard_and_opened(tmp_path: Path) -> None:
@@ -22,10 +22,10 @@ def test_local_files_are_found_by_wildcard_and_opened(tmp_path: Path) -> None:
     storage = ObjectStorage()
     pattern = f"file://{tmp_path}/*.jsonl"
     found = storage.glob(pattern)
-    assert found == [f"file://{tmp_path}/a.jsonl", f"file://{tmp_path}/b.jsonl"]
-    with storage.open(pattern, found[0]) as stream:
+    assert found == [SourceFile(uri=f"file://{tmp_path}/{name}.jsonl", size=7) for name in "ab"]
+    with storage.open(pattern, found[0].uri) as stream:
         assert stream.read() == b"a.jsonl"
-    assert storage.glob(f"file://{tmp_path}/c.csv") == [f"file://{tmp_path}/c.csv"]
+    assert [one.uri for one in storage.glob(f"file://{tmp_path}/c.csv")] == [f"file://{tmp_path}/c.csv"]
     assert storage.glob(f"file://{tmp_path}/none") == []
 
 
