@@ -20,6 +20,7 @@ from airflow_batch_gemini.batch.landing import (
 )
 from airflow_batch_gemini.batch.names import DatasetName, TableName, project_id
 from airflow_batch_gemini.batch.parameters import job_parameters
+from airflow_batch_gemini.batch.progress import duration
 from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, SourceError
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
 __all__ = ["Column", "JobOutcome", "TableInfo", "WarehouseHook", "WarehouseJob"]
+
+
+PROGRESS_SECONDS = 10.0
 
 
 class WarehouseHook(GoogleBaseHook):
@@ -141,9 +145,13 @@ class WarehouseHook(GoogleBaseHook):
         failure: type[GeminiBatchError] = LandingError,
     ) -> JobOutcome:
         """Look until *job* is done, however it ended; raise *failure* after *timeout* seconds."""
-        deadline = time.monotonic() + timeout
+        began = told = time.monotonic()
         while not (outcome := self.look(job, failure=failure)).done:
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now - told >= PROGRESS_SECONDS:
+                told = now
+                self.log.info("BigQuery job %s has been running for %s.", job, duration(now - began))
+            if now >= began + timeout:
                 raise failure(
                     f"BigQuery job {job} is not done after {timeout:.0f} s. It runs on; a retry waits for it."
                 )

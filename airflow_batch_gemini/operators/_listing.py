@@ -61,8 +61,9 @@ def _below(uri: str, glob: Glob) -> list[SourceFile]:
 
 
 def _path(uri: str) -> str:
-    """Return what follows the bucket; before it, a store spells a URI in its own way."""
-    return uri.partition("://")[2].partition("/")[2]
+    """Return what follows the bucket; before it, a store spells a URI in its own way, and a local path has neither."""
+    _, scheme, rest = uri.partition("://")
+    return rest.partition("/")[2] if scheme else uri.lstrip("/")
 
 
 def _refuse_table(uri: str, glob: Glob) -> None:

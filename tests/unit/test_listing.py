@@ -40,6 +40,14 @@ def test_a_folder_means_every_data_file_below_it(tmp_path: Path) -> None:
     assert names(root, "t/day=*/") == ["t/day=1/a.parquet", "t/day=2/b.parquet"]
 
 
+def test_only_what_lies_below_the_folder_can_be_hidden(tmp_path: Path) -> None:
+    """Whoever names a hidden folder, also without a scheme, means it."""
+    root = lay_out(tmp_path, "_old/.x/t/a.jsonl", "_old/.x/t/_b/c.jsonl")
+    assert names(root, "_old/.x/t/") == ["_old/.x/t/a.jsonl"]
+    [(_, file)] = listed([f"{tmp_path}/_old/.x/t/"], NOBODY, None)
+    assert file.uri == f"{root}/_old/.x/t/a.jsonl"
+
+
 def test_several_uris_are_read_in_their_order_and_a_file_once(tmp_path: Path) -> None:
     """Whoever means it first."""
     root = lay_out(tmp_path, "a.jsonl", "b.jsonl", "c.csv")

@@ -123,7 +123,8 @@ def test_a_generator_is_closed_when_reading_ends_early() -> None:
         finally:
             closed.append(True)
 
-    batches = yielded_batches(rows())
+    source = rows()
+    batches = yielded_batches(source)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert closed == [True]
