@@ -1,9 +1,10 @@
 """What preparing through the worker costs: its speed beside others that only read the same lines, and its memory.
 
 The local cloud runs in a process of its own and each preparation in another. A preparation reads JSONL from Cloud
-Storage, checks every row and key, renders the requests (some 435 bytes each), lints and uploads them. Then the same
-process decodes the first of the lines that were made with plain ``json``, and validates them with the pydantic types of
-``google.genai``; both only that, from memory. The start of Google's client counts for memory and not for speed.
+Storage, or takes as many rows from a generator, checks every row and key, renders the requests (some 435 bytes each),
+lints and uploads them. Then the same process decodes the first of the lines that were made with plain ``json``, and
+validates them with the pydantic types of ``google.genai``; both only that, from memory. The start of Google's client
+counts for memory and not for speed.
 
     python benchmarks/prepare.py [ROWS ...]
 """
@@ -69,33 +70,39 @@ def serve(data_dir: str) -> None:
 
 def lay_out(cloud: LocalCloud, rows: int) -> str:
     """Write a file of *rows* rows and return its URI."""
-    chance, name = random.Random(rows), f"rows/{rows}.jsonl"
+    name = f"rows/{rows}.jsonl"
     with cloud.parts.storage.writer(BUCKET, name) as file:
-        for row in range(rows):
-            text = " ".join(chance.choices(WORDS, k=chance.randint(10, 30)))
-            line = {"key": f"row-{row:08d}", "name": f"Item {row}", "text": text, "unused": row}
+        for line in made_up(rows):
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return f"gs://{BUCKET}/{name}"
+
+
+def made_up(rows: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows that a file of so many has; making them up takes longer than preparing them."""
+    chance = random.Random(rows)
+    for row in range(rows):
+        text = " ".join(chance.choices(WORDS, k=chance.randint(10, 30)))
+        yield {"key": f"row-{row:08d}", "name": f"Item {row}", "text": text, "unused": row}
 
 
 # -------------------------------------------------------------------------------------- the process of a preparation
 
 
-def prepare(source_uri: str) -> None:
-    """Prepare one file and print what it took, and what plain ``json`` takes."""
+def prepare(source: str) -> None:
+    """Prepare one file, or the rows of a generator, and print what it took, and what others take."""
     from airflow_batch_gemini import GeminiTemplate
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
     labels = {"type": "object", "properties": {"topic": {"type": "string"}, "tone": {"type": "string"}}}
     operator = GeminiBatchPrepareOperator(
         task_id="prepare",
-        source_uri=source_uri,
+        **rows_of(source),
         template=GeminiTemplate(prompt="What is {name}?\n\n{text}", response_schema=labels),
         model="gemini-3.5-flash",
         location="us-central1",
         work_uri=f"gs://{BUCKET}/gemini",
     )
-    ti = SimpleNamespace(id=uuid4(), dag_id="bench", run_id=source_uri, task_id="prepare", map_index=-1)
+    ti = SimpleNamespace(dag_id="bench", run_id=source, task_id="prepare", map_index=-1, id="1")
     idle = peak()
     warm_up()
     began = time.perf_counter()
@@ -105,6 +112,11 @@ def prepare(source_uri: str) -> None:
     over_idle = peak() - idle
     found = {"rows": ref["rows"], "size": ref["size"], "seconds": took, "over_idle": over_idle}
     print(json.dumps({**found, **others(ref["workspace"])}))
+
+
+def rows_of(source: str) -> dict[str, Any]:
+    """Return the argument that says where the rows come from: a file, or for a bare number the generator."""
+    return {"rows": made_up, "op_args": [int(source)]} if source.isdecimal() else {"source_uri": source}
 
 
 def warm_up() -> None:
@@ -180,25 +192,30 @@ def main(sizes: list[int]) -> None:
                 raise RuntimeError("the local cloud has no pipes")
             environment = {**os.environ, **json.loads(cloud.stdout.readline()), "AIRFLOW_HOME": folder}
             print(
-                f"{'rows':>9} {'requests':>9} {'prepare':>10} {'json decodes':>13} {'ratio':>6} "
+                f"{'rows':>9} {'from':>9} {'requests':>9} {'prepare':>10} {'json decodes':>13} {'ratio':>6} "
                 f"{'pydantic':>9} {'ratio':>6} {'memory over idle':>17}"
             )
             for rows in sizes:
                 print(rows, file=cloud.stdin, flush=True)
-                found = child(environment, "--prepare", cloud.stdout.readline().strip())
-                if found["rows"] != rows:
-                    raise RuntimeError(f"{rows} rows were to be prepared, not {found['rows']}")
-                speed = found["size"] / found["seconds"]
-                print(
-                    f"{rows:>9,} {found['size'] / MEGA:>6.0f} MB {speed / MEGA:>5.0f} MB/s "
-                    f"{found['json'] / MEGA:>8.0f} MB/s {speed / found['json']:>6.2f} "
-                    f"{found['pydantic'] / MEGA:>4.0f} MB/s {speed / found['pydantic']:>6.1f} "
-                    f"{found['over_idle'] / MEGA:>14.0f} MB",
-                    flush=True,
-                )
+                report(rows, "file", child(environment, "--prepare", cloud.stdout.readline().strip()))
+                report(rows, "function", child(environment, "--prepare", str(rows)))
             cloud.stdin.close()
         keys = child(os.environ, "--keys")
         print(f"{KEYS:,} keys: {keys['over_idle'] / MEGA:.0f} MB over idle, {keys['seconds']:.1f} s")
+
+
+def report(rows: int, source: str, found: dict[str, Any]) -> None:
+    """Print the line of one preparation."""
+    if found["rows"] != rows:
+        raise RuntimeError(f"{rows} rows were to be prepared, not {found['rows']}")
+    speed = found["size"] / found["seconds"]
+    print(
+        f"{rows:>9,} {source:>9} {found['size'] / MEGA:>6.0f} MB {speed / MEGA:>5.0f} MB/s "
+        f"{found['json'] / MEGA:>8.0f} MB/s {speed / found['json']:>6.2f} "
+        f"{found['pydantic'] / MEGA:>4.0f} MB/s {speed / found['pydantic']:>6.1f} "
+        f"{found['over_idle'] / MEGA:>14.0f} MB",
+        flush=True,
+    )
 
 
 def child(environment: Any, *arguments: str) -> dict[str, Any]:
@@ -213,8 +230,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["--serve", data_dir]:
             serve(data_dir)
-        case ["--prepare", source_uri]:
-            prepare(source_uri)
+        case ["--prepare", source]:
+            prepare(source)
         case ["--keys"]:
             remember_keys()
         case sizes:

@@ -8,13 +8,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Protocol
 
 import orjson
 
 from airflow_batch_gemini.exceptions import SourceError
 
 Row = Mapping[str, Any]
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+"""What a name may end in after the extension of its format."""
 Format = Literal["jsonl", "csv", "parquet"]
 
 ROWS_PER_BATCH = 1000
@@ -33,6 +35,13 @@ _EXTENSIONS: Mapping[str, Format] = {
 _BOM = b"\xef\xbb\xbf"
 
 
+class Reads(Protocol):
+    """As much of a stream as JSONL takes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most *size* bytes; none at the end only."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowBatch:
     """Some rows that follow each other in one source."""
@@ -45,6 +54,8 @@ class RowBatch:
     rows: Sequence[Row]
     columns: tuple[str, ...] | None = None
     """What columns every row has; ``None`` where a row may leave some out (JSONL)."""
+    lines: Sequence[bytes] | None = None
+    """The rows as they stand in the file, where that was asked for; ``rows`` then parses each when it is looked at."""
 
     def place(self, index: int) -> str:
         """Return where the row at *index* of this batch stands."""
@@ -62,7 +73,7 @@ class Places:
     def add(self, batch: RowBatch) -> None:
         """Count the rows of *batch* and forget them."""
         self._starts.append(self.rows)
-        self._batches.append(replace(batch, rows=(), columns=None))
+        self._batches.append(replace(batch, rows=(), columns=None, lines=None))
         self.rows += len(batch.rows)
 
     def of(self, row: int) -> str:
@@ -72,10 +83,12 @@ class Places:
 
 
 def format_of(uri: str, override: Format | None = None) -> Format:
-    """Return the format of a file by its extension, unless *override* says it."""
+    """Return the format of a file by its extension, below that of a compression, unless *override* says it."""
     if override is not None:
         return override
-    extension = uri.rpartition("/")[2].rpartition(".")[2].lower()
+    name = uri.rpartition("/")[2].lower()
+    name = name.removesuffix(next((one for one in COMPRESSIONS if name.endswith(one)), ""))
+    extension = name.rpartition(".")[2]
     if extension in _EXTENSIONS:
         return _EXTENSIONS[extension]
     raise SourceError(
@@ -84,14 +97,15 @@ def format_of(uri: str, override: Format | None = None) -> Format:
     )
 
 
-def jsonl_batches(stream: BinaryIO, *, source: str) -> Iterator[RowBatch]:
+def jsonl_batches(stream: Reads, *, source: str, keep_lines: bool = False) -> Iterator[RowBatch]:
     r"""Yield the rows of a JSONL file: one JSON object a line, lines ended by ``\n`` and nothing else.
 
     A field that a line leaves out is NULL. Empty lines are allowed at the very end only.
 
+    :param keep_lines: whether ``lines`` of each batch are wanted.
     :raises SourceError: naming the line, for anything but a JSON object in valid UTF-8.
     """
-    number, rows, size, blank = 0, list[Row](), 0, 0
+    number, rows, size, blank = 0, list[Any](), 0, 0
     for line in _lines(stream, source):
         number += 1
         if not line.strip():
@@ -99,17 +113,36 @@ def jsonl_batches(stream: BinaryIO, *, source: str) -> Iterator[RowBatch]:
             continue
         if blank:
             raise _bad_line(source, blank, "is empty")
-        rows.append(_parsed(line, source, number))
+        rows.append(line if keep_lines else _parsed(line, source, number))
         size += len(line)
         if len(rows) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
-            yield RowBatch(source=source, unit="line", first=number - len(rows) + 1, rows=rows)
+            yield _jsonl_batch(source, number - len(rows) + 1, rows, keep_lines=keep_lines)
             rows, size = [], 0
     if rows:
-        first = (blank or number + 1) - len(rows)
-        yield RowBatch(source=source, unit="line", first=first, rows=rows)
+        yield _jsonl_batch(source, (blank or number + 1) - len(rows), rows, keep_lines=keep_lines)
 
 
-def _lines(stream: BinaryIO, source: str) -> Iterator[bytes]:
+def _jsonl_batch(source: str, first: int, rows: list[Any], *, keep_lines: bool) -> RowBatch:
+    if not keep_lines:
+        return RowBatch(source=source, unit="line", first=first, rows=rows)
+    lazy = _LazyRows(rows, source, first)
+    return RowBatch(source=source, unit="line", first=first, rows=lazy, lines=rows)
+
+
+class _LazyRows(Sequence[Row]):
+    """Lines that are parsed one at a time: a thousand nested documents at once keep the garbage collector busy."""
+
+    def __init__(self, lines: Sequence[bytes], source: str, first: int) -> None:
+        self._lines, self._source, self._first = lines, source, first
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _parsed(self._lines[index], self._source, self._first + index)
+
+
+def _lines(stream: Reads, source: str) -> Iterator[bytes]:
     tail = stream.read(BYTES_PER_READ).removeprefix(_BOM)
     while tail:
         *whole, tail = tail.split(b"\n")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob, outcome_of_error, redacted
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 60.0
 RETRY_SECONDS = 180.0
 
-_TYPES: tuple[tuple[type, str], ...] = (
-    (bool, "BOOL"),
-    (int, "INT64"),
-    (float, "FLOAT64"),
-    (Decimal, "NUMERIC"),
-    (str, "STRING"),
-    (dt.datetime, "TIMESTAMP"),
-    (dt.date, "DATE"),
-)
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
 
@@ -42,28 +31,6 @@ def retry() -> Retry:
 def standard_type(name: str) -> str:
     """Return the GoogleSQL name of a column type that the REST API may spell the old way."""
     return _LEGACY.get(name, name)
-
-
-def query_parameters(params: Mapping[str, Any]) -> list[Any]:
-    """Return named query parameters for *params*; a list becomes an ARRAY of what its first element is."""
-    from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
-
-    return [
-        ArrayQueryParameter(name, _type(name, value[0]), list(value))
-        if isinstance(value, (list, tuple)) and value
-        else ScalarQueryParameter(name, _type(name, value), value)
-        for name, value in params.items()
-    ]
-
-
-def _type(name: str, value: object) -> str:
-    for python, googlesql in _TYPES:
-        if isinstance(value, python):
-            return googlesql
-    raise ConfigurationError(
-        f"Query parameter {name!r} is of type {type(value).__name__}: give text, a number, a boolean, a date, "
-        "or a non-empty list of one of these. Nothing was sent."
-    )
 
 
 def insert(client: Client, job: WarehouseJob, configuration: Mapping[str, Any]) -> None:

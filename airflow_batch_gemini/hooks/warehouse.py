@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
@@ -19,12 +19,13 @@ from airflow_batch_gemini.batch.landing import (
     same_configuration,
 )
 from airflow_batch_gemini.batch.names import DatasetName, TableName, project_id
+from airflow_batch_gemini.batch.parameters import job_parameters
+from airflow_batch_gemini.batch.progress import duration
 from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, SourceError
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
     insert,
     outcome_of,
-    query_parameters,
     retry,
     standard_type,
     translated,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
 __all__ = ["Column", "JobOutcome", "TableInfo", "WarehouseHook", "WarehouseJob"]
+
+
+PROGRESS_SECONDS = 10.0
 
 
 class WarehouseHook(GoogleBaseHook):
@@ -141,9 +145,13 @@ class WarehouseHook(GoogleBaseHook):
         failure: type[GeminiBatchError] = LandingError,
     ) -> JobOutcome:
         """Look until *job* is done, however it ended; raise *failure* after *timeout* seconds."""
-        deadline = time.monotonic() + timeout
+        began = told = time.monotonic()
         while not (outcome := self.look(job, failure=failure)).done:
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now - told >= PROGRESS_SECONDS:
+                told = now
+                self.log.info("BigQuery job %s has been running for %s.", job, duration(now - began))
+            if now >= began + timeout:
                 raise failure(
                     f"BigQuery job {job} is not done after {timeout:.0f} s. It runs on; a retry waits for it."
                 )
@@ -169,20 +177,26 @@ class WarehouseHook(GoogleBaseHook):
         location: str,
         params: Mapping[str, Any] | None = None,
         page_size: int = 5000,
+        on_total: Callable[[int], None] | None = None,
         failure: type[GeminiBatchError] = SourceError,
     ) -> Iterator[dict[str, Any]]:
         """Run a query and yield its rows as dicts, one page in memory at a time.
 
-        :param params: named parameters (``@name``): strings, numbers, booleans, dates, times, or lists of one of these.
+        :param params: named parameters (``@name``), as :func:`~airflow_batch_gemini.batch.parameters.query_parameters`
+            reads them.
+        :param on_total: told how many rows there are, before the first of them.
         """
         from google.cloud.bigquery import QueryJobConfig
 
-        config = QueryJobConfig(query_parameters=query_parameters(params or {}))
+        config = QueryJobConfig.from_api_repr({"query": {"useLegacySql": False, **job_parameters(params)}})
         with translated(failure, "running a query"):
             query = self.client(project).query(
                 sql, job_config=config, location=location, project=project, retry=retry()
             )
-            for row in query.result(page_size=page_size):
+            rows = query.result(page_size=page_size)
+            if on_total is not None:
+                on_total(int(rows.total_rows or 0))
+            for row in rows:
                 yield dict(row.items())
 
     def dataset_location(self, dataset: DatasetName) -> str:

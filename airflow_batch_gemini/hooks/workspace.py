@@ -152,8 +152,9 @@ class WorkspaceHook(GoogleBaseHook):
 
     @contextmanager
     def reader(self, uri: GcsUri, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[BinaryIO]:
-        """Open one generation of the object as a seekable stream that fetches at least *chunk_bytes* at a time.
+        """Open one generation of the object, just as it is stored, as a seekable stream.
 
+        :param chunk_bytes: fetched at a time, at least.
         :raises ServiceError: in the block too, with ``http_status`` 404 when it is gone or was replaced meanwhile.
         """
         info = self.stat(uri)
@@ -161,9 +162,15 @@ class WorkspaceHook(GoogleBaseHook):
             raise ServiceError(f"{uri} does not exist.", http_status=404)
         with translated(f"reading {uri}"):
             blob = self._blob(uri, generation=info.generation)
-            with blob.open(
-                "rb", chunk_size=chunk_bytes, timeout=REQUEST_SECONDS, single_shot_download=True
-            ) as stream:
+            with (
+                blob.open(
+                    "rb",
+                    chunk_size=chunk_bytes,
+                    timeout=REQUEST_SECONDS,
+                    single_shot_download=True,
+                    raw_download=True,  # of an object with a content encoding a range says nothing once it is decoded
+                ) as stream
+            ):
                 yield stream
 
     def copy(self, source: GcsUri, target: GcsUri) -> ObjectInfo:

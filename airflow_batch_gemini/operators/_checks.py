@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.batch.names import DatasetName
+from airflow_batch_gemini.batch.names import DatasetName, TableName
+from airflow_batch_gemini.batch.parameters import query_parameters
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import Format
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
+_TYPES = (int, float, Decimal, bytes, dt.date, dt.time, type(None))
+"""Values of query parameters that are what they are from the beginning."""
 _MULTI_REGIONS = frozenset({"global", "us", "eu"})
 
 
@@ -23,16 +30,11 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
 
     :param rendered: whether templated arguments have their values; until then only plain text is judged.
     """
-    if not isinstance(operator.template, GeminiTemplate):
-        raise ConfigurationError("template= wants a GeminiTemplate. Nothing was sent.")
-    if (operator.sql is None) == (operator.source_uri is None):
+    if not isinstance(operator.template, GeminiTemplate | None):
         raise ConfigurationError(
-            "Rows come either from sql= or from source_uri=: give one. Nothing was sent."
+            "template= wants a GeminiTemplate, or None where the rows are requests. Nothing was sent."
         )
-    if operator.requests_dataset and operator.sql is None:
-        raise ConfigurationError(
-            "requests_dataset= lets BigQuery make the requests: it needs sql=. Nothing was sent."
-        )
+    _check_source(operator, rendered=rendered)
     if operator.source_format is not None and operator.source_format not in get_args(Format):
         raise ConfigurationError(
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
@@ -42,17 +44,64 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         (operator.model, names.model_path),
         (operator.location, names.location),
         (operator.work_uri, names.work_folder),
-        (operator.source_uri or None, names.source_uri),
+        *((uri or None, names.source_uri) for uri in as_uris(operator.source_uri)),
+        (operator.source_table or None, _table),
         (operator.requests_dataset or None, _dataset),
         (operator.predictions_dataset or None, _dataset),
         (operator.project_id or None, names.project_id),
     ):
         if value is not None and (rendered or _is_plain(value)):
             parse(value)
-    if rendered and not all((operator.sql or operator.source_uri, operator.key_column)):
-        raise ConfigurationError("sql=, source_uri= or key_column= is empty. Nothing was sent.")
     if (operator.requests_dataset or operator.predictions_dataset) and _is_plain(operator.location):
         _check_region(operator.location)
+
+
+def _check_source(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
+    """Refuse rows from several places, from none, or with arguments that belong to another place."""
+    given = {name: getattr(operator, name) for name in ("sql", "source_table", "source_uri", "rows")}
+    if sum(value is not None for value in given.values()) != 1:
+        raise ConfigurationError(
+            f"Rows come either from {', '.join(f'{name}=' for name in given)}: give one. Nothing was sent."
+        )
+    if operator.requests_dataset and operator.sql is None and operator.source_table is None:
+        raise ConfigurationError(
+            "requests_dataset= lets BigQuery make the requests: it needs sql= or source_table=. Nothing was sent."
+        )
+    for name, needs in (("parameters", "sql"), ("op_args", "rows"), ("op_kwargs", "rows")):
+        if getattr(operator, name) and given[needs] is None:
+            raise ConfigurationError(f"{name}= goes with {needs}=. Nothing was sent.")
+    if operator.rows is not None and (not callable(operator.rows) or isasyncgenfunction(operator.rows)):
+        raise ConfigurationError("rows= wants a function that yields rows, not async. Nothing was sent.")
+    if isinstance(operator.parameters, Mapping):
+        if rendered or not _has_template(operator.parameters):
+            query_parameters(operator.parameters)
+    elif operator.parameters is not None and rendered:
+        raise ConfigurationError("parameters= wants a dict: by name a value. Nothing was sent.")
+    uris = as_uris(operator.source_uri)
+    if rendered and not all(
+        (operator.key_column, *uris, operator.rows or uris or operator.sql or operator.source_table)
+    ):
+        raise ConfigurationError("The source of the rows or key_column= is empty. Nothing was sent.")
+
+
+def as_uris(source_uri: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the URIs of ``source_uri=``, which may be one or several, or come from a task once it has run."""
+    if isinstance(source_uri, str):
+        return (source_uri,)
+    return tuple(source_uri) if isinstance(source_uri, (list, tuple)) else ()
+
+
+def _has_template(value: object) -> bool:
+    """Whether Airflow will render any text in *value*."""
+    if isinstance(value, Mapping):
+        return any(map(_has_template, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_template, value))
+    return not isinstance(value, (str, *_TYPES)) or (isinstance(value, str) and not _is_plain(value))
+
+
+def _table(value: object) -> TableName:
+    return TableName.parse(value, default_project="project")
 
 
 def _dataset(value: object) -> DatasetName:

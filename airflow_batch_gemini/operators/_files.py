@@ -13,6 +13,8 @@ from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
 from airflow_batch_gemini.batch.manifest import Part, Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
+from airflow_batch_gemini.batch.progress import Progress, duration
+from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.rows import Places, RowBatch
 from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import ObjectInfo, ObjectWriter, WorkspaceHook
 
 PROGRESS_SECONDS = 10.0
+_SO_FAR = "so far"
 _LINE_BUFFER_BYTES = 1 << 20
 
 
@@ -33,12 +36,17 @@ class RequestFiles:
     """Renders rows, opens a file for each part, and knows what it wrote.
 
     Leaving the ``with`` block by an error deletes every file it wrote, in exactly the generation it wrote.
+
+    :param progress: how far the rows have been read; tells how long the rest will take.
     """
 
-    def __init__(self, hook: WorkspaceHook, workspace: Workspace, log: Logger) -> None:
+    def __init__(
+        self, hook: WorkspaceHook, workspace: Workspace, log: Logger, progress: Progress | None = None
+    ) -> None:
         self._hook = hook
         self._workspace = workspace
         self._log = log
+        self._progress = progress or Progress()
         self._keys = KeyMemory()
         self._places = Places()
         self._open = ExitStack()
@@ -64,7 +72,9 @@ class RequestFiles:
         finally:
             self._take_away()
 
-    def write(self, batches: Iterable[RowBatch], *, renderer: Renderer, limits: Limits) -> tuple[Part, ...]:
+    def write(
+        self, batches: Iterable[RowBatch], *, renderer: Renderer | ReadyMade, limits: Limits
+    ) -> tuple[Part, ...]:
         """Write a request for every row and return the parts, none for no rows.
 
         :raises RowError: for the first row that is wrong, or a key that is used twice.
@@ -92,7 +102,9 @@ class RequestFiles:
                     "was sent; that attempt goes on."
                 )
 
-    def _rendered(self, batches: Iterable[RowBatch], renderer: Renderer) -> Iterator[Sequence[bytes]]:
+    def _rendered(
+        self, batches: Iterable[RowBatch], renderer: Renderer | ReadyMade
+    ) -> Iterator[Sequence[bytes]]:
         for batch in batches:
             keys = renderer.keys(batch)
             self._keys.add(keys)
@@ -110,7 +122,7 @@ class RequestFiles:
         self._rows[-1] += len(piece.lines)
         self._size += sum(map(len, piece.lines))
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
-            self._tell("so far")
+            self._tell(_SO_FAR)
 
     def _finish_part(self) -> None:
         self._open.close()
@@ -134,13 +146,15 @@ class RequestFiles:
     def _tell(self, when: str) -> None:
         self._told = time.monotonic()
         mb, seconds = self._size / 1e6, max(self._told - self._began, 1e-3)
+        left = self._progress.left(seconds) if when == _SO_FAR else None
         self._log.info(
-            "%s requests, %.1f MB, %.1f MB/s, %d part(s) %s.",
+            "%s requests, %.1f MB, %.1f MB/s, %d part(s) %s%s.",
             f"{sum(self._rows):,}",
             mb,
             mb / seconds,
             len(self._rows),
             when,
+            "" if left is None else f", about {duration(left)} left",
         )
 
     def _take_away(self) -> None:

@@ -1,13 +1,16 @@
-"""Where the rows of a batch come from: a query, or files on an object store."""
+"""Where the rows of a batch come from: a query or a table, files on an object store, or a Python function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.folders import partition_of, with_partition
+from airflow_batch_gemini.batch.names import GcsUri, TableName
+from airflow_batch_gemini.batch.progress import Progress
+from airflow_batch_gemini.batch.ready import REQUEST, check_ready_columns
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import (
     Format,
@@ -20,11 +23,13 @@ from airflow_batch_gemini.batch.rows import (
 )
 from airflow_batch_gemini.batch.template import check_columns
 from airflow_batch_gemini.exceptions import SourceError
+from airflow_batch_gemini.operators._listing import listed
+from airflow_batch_gemini.operators._yielded import yielded_batches
 
 if TYPE_CHECKING:
+    from airflow_batch_gemini.hooks.source import SourceFile
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-
-T = TypeVar("T")
 
 _ROWS_PER_PAGE = 1000
 _FETCH_BYTES = 1 << 18
@@ -33,72 +38,142 @@ _FETCH_BYTES = 1 << 18
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The rows of a batch, not yet read. Exactly one of *sql* and *source_uri* is set."""
+    """The rows of a batch, not yet read. Exactly one of *sql*, *table*, *uris* and *rows* is set.
 
-    sql: str | None
-    source_uri: str | None
-    source_format: Format | None
+    :param rows: gives the rows each time it is called.
+    """
+
+    template: GeminiTemplate | None
+    """``None``: the rows are requests."""
+    sql: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    table: TableName | None = None
+    uris: Sequence[str] = ()
+    source_format: Format | None = None
+    rows: Callable[[], Iterable[object]] | None = None
     key_column: str
     project_id: str
     gcp_conn_id: str
     impersonation_chain: str | Sequence[str] | None
+    progress: Progress = field(default_factory=Progress)
+    """How far reading has come; changes while it goes on."""
 
-    def batches(self, template: GeminiTemplate, workspace: WorkspaceHook) -> Iterator[RowBatch]:
-        """Yield the rows, a bounded number at a time, once their columns are known to suit *template*."""
+    def __str__(self) -> str:
+        """Say what a person called it."""
+        if self.uris:
+            return self.uris[0] + (f" and {len(self.uris) - 1} more" if self.uris[1:] else "")
+        return f"Table {self.table}" if self.table else "The query" if self.sql is not None else "rows="
 
-        def check(columns: Sequence[str], source: str) -> None:
-            check_columns(template.segments, key_column=self.key_column, available=columns, source=source)
-
-        if self.sql is not None:
-            batches = self._query(self.sql)
-        elif str(self.source_uri).startswith("gs://"):
-            batches = self._cloud_storage(GcsUri.parse(self.source_uri), template, workspace)
+    def batches(self, workspace: WorkspaceHook) -> Iterator[RowBatch]:
+        """Yield the rows, a bounded number at a time, once their columns are known to suit the template."""
+        if self.sql is not None or self.table is not None:
+            found = self._query()
+        elif self.rows is not None:
+            found = yielded_batches(self.rows())
         else:
-            batches = self._object_storage(str(self.source_uri), template)
-        return checked_batches(batches, check)
+            found = self._files(workspace)
+        if self.template is not None:
+            return checked_batches(found, self._check)
+        return self._checked_requests(found)
 
-    def _query(self, sql: str) -> Iterator[RowBatch]:
+    def _check(self, columns: Sequence[str], source: str) -> None:
+        if self.template is None:
+            check_ready_columns(columns, source)
+        else:
+            check_columns(
+                self.template.segments, key_column=self.key_column, available=columns, source=source
+            )
+
+    def _checked_requests(self, batches: Iterable[RowBatch]) -> Iterator[RowBatch]:
+        """Let rows that may leave columns out pass: each is looked at when it is taken."""
+        source = None
+        for batch in batches:
+            if batch.columns is not None and batch.source != source:
+                source = batch.source
+                self._check(batch.columns, source)
+            yield batch
+
+    @property
+    def _wanted(self) -> tuple[str, ...] | None:
+        return None if self.template is None else (self.key_column, *self.template.columns)
+
+    def _query(self) -> Iterator[RowBatch]:
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook
         from airflow_batch_gemini.sql.prepare import source_query
 
+        def known(rows: int) -> None:
+            self.progress.total = rows
+
         hook = WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         with closing(hook):
+            sql = self._of_table(hook, self.table) if self.table is not None else str(self.sql)
             rows = hook.query_rows(
                 source_query(sql, key_column=self.key_column),
                 project=self.project_id,
                 location="",  # BigQuery finds it by the tables that are read
+                params=self.parameters,
                 page_size=_ROWS_PER_PAGE,
+                on_total=known,
             )
-            yield from query_batches(rows, source="the query")
+            for batch in query_batches(rows, source="the query" if self.table is None else str(self.table)):
+                self.progress.done += len(batch.rows)
+                yield batch
 
-    def _cloud_storage(
-        self, pattern: GcsUri, template: GeminiTemplate, workspace: WorkspaceHook
-    ) -> Iterator[RowBatch]:
-        for info in _some(workspace.glob(pattern), str(pattern)):
-            with workspace.reader(GcsUri.parse(info.uri), chunk_bytes=_FETCH_BYTES) as stream:
-                yield from self._decoded(stream, info.uri, template)
+    def _of_table(self, hook: WarehouseHook, table: TableName) -> str:
+        """Return the query that reads of *table* what is needed, and costs no more."""
+        from airflow_batch_gemini.sql.prepare import select_columns
 
-    def _object_storage(self, pattern: str, template: GeminiTemplate) -> Iterator[RowBatch]:
-        from airflow_batch_gemini.hooks.source import ObjectStorage
+        info = hook.table_info(table)
+        if info is None:
+            raise SourceError(f"There is no table {table}. Nothing was sent; correct source_table=.")
+        names = [column.name for column in info.columns]
+        needed = self._wanted or (self.key_column, REQUEST)
+        if self.template is None and self.key_column not in names:
+            raise SourceError(
+                f"{table} has no column {self.key_column!r}: the rows of a table have no order and need a key. Nothing "
+                "was sent; say key_column=."
+            )
+        self._check(names, str(table))
+        return select_columns(table, needed)
 
-        storage = ObjectStorage()
-        for uri in _some(storage.glob(pattern), pattern):
-            with storage.open(pattern, uri) as stream:
-                yield from self._decoded(stream, uri, template)
+    def _files(self, workspace: WorkspaceHook) -> Iterator[RowBatch]:
+        files = listed(self.uris, workspace, self.source_format)
+        sizes = [file.size for _, file in files]
+        self.progress.total = sum(sizes) if all(sizes) else 0
+        before = 0
+        for pattern, file in files:
+            self.progress.done = before
+            partition = partition_of(file.uri) if self.template is not None else {}
+            with _stream(pattern, file, workspace) as stream:
+                batches = self._decoded(stream, file)
+                yield from with_partition(batches, partition, wanted=self._wanted) if partition else batches
+            before += file.size
 
-    def _decoded(self, stream: BinaryIO, uri: str, template: GeminiTemplate) -> Iterator[RowBatch]:
-        from airflow_batch_gemini.hooks.source import parquet_batches
+    def _decoded(self, stream: BinaryIO, file: SourceFile) -> Iterator[RowBatch]:
+        from airflow_batch_gemini.hooks.source import opened_up, parquet_batches
 
-        match format_of(uri, self.source_format):
-            case "jsonl":
-                return jsonl_batches(stream, source=uri)
-            case "csv":
-                return csv_batches(stream, source=uri)
-            case "parquet":
-                return parquet_batches(stream, source=uri, wanted=(self.key_column, *template.columns))
+        format_ = format_of(file.uri, self.source_format)
+        if format_ == "parquet":
+            yield from parquet_batches(
+                stream,
+                source=file.uri,
+                wanted=self._wanted,
+                told=lambda share: self._read(share * file.size),
+            )
+            return
+        with opened_up(stream, source=file.uri, told=self._read) as data:
+            if format_ == "jsonl":
+                yield from jsonl_batches(data, source=file.uri, keep_lines=self.template is None)
+            else:
+                yield from csv_batches(data, source=file.uri)
+
+    def _read(self, size: float) -> None:
+        self.progress.done += size
 
 
-def _some(found: list[T], pattern: str) -> list[T]:
-    if found:
-        return found
-    raise SourceError(f"There is no file {pattern}. Nothing was sent; correct the URI.")
+def _stream(pattern: str, file: SourceFile, workspace: WorkspaceHook) -> Any:
+    from airflow_batch_gemini.hooks.source import ObjectStorage
+
+    if file.uri.startswith("gs://"):
+        return workspace.reader(GcsUri.parse(file.uri), chunk_bytes=_FETCH_BYTES)
+    return ObjectStorage().open(pattern, file.uri)

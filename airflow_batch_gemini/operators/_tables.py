@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.manifest import BatchTables, Part
 from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits
+from airflow_batch_gemini.batch.ready import check_ready_columns
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
 from airflow_batch_gemini.batch.template import check_columns
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 
 _MAX_STATEMENT_SECONDS = 6 * 3600.0
+_QUERY = "the query"
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class RequestTables:
@@ -35,7 +40,15 @@ class RequestTables:
     """
 
     def __init__(
-        self, hook: WarehouseHook, tables: BatchTables, *, project: str, location: str, salt: str, log: Logger
+        self,
+        hook: WarehouseHook,
+        tables: BatchTables,
+        *,
+        project: str,
+        location: str,
+        salt: str,
+        log: Logger,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self._hook = hook
         self._tables = tables
@@ -43,6 +56,7 @@ class RequestTables:
         self._location = location
         self._salt = salt
         self._log = log
+        self._parameters = job_parameters(parameters)
         self._made: list[TableName] = []
 
     def __enter__(self) -> Self:
@@ -58,56 +72,57 @@ class RequestTables:
                 self._log.warning("%s is left behind without a manifest: %s", table, failed)
 
     def make(
-        self, sql: str, *, template: GeminiTemplate, key_column: str, limits: Limits
+        self, sql: str, *, template: GeminiTemplate | None, key_column: str, limits: Limits
     ) -> tuple[Part, ...]:
         """Make the requests of every row of *sql*, check them, and return the parts."""
         whole = self._tables.requests(0, self._salt)
         columns = self._columns(sql, whole)
-        check_columns(
-            template.segments,
-            key_column=key_column,
-            available=[column.name for column in columns],
-            source="the query",
-        )
-        self._make(
-            whole,
-            statements.create_requests(
-                sql, table=whole, template=template, key_column=key_column, columns=columns
-            ),
-        )
+        self._make(whole, _statement(sql, whole, template, key_column, columns), self._parameters)
         largest = self._check(whole, template, limits)
         return tuple(self._part(index) for index in self._cut(whole, limits, largest))
 
     def _columns(self, sql: str, table: TableName) -> tuple[Column, ...]:
-        self._make(table, statements.create_probe(sql, table=table))
+        self._make(table, statements.create_probe(sql, table=table), self._parameters)
         info = self._hook.table_info(table)
         if info is None:
             raise ServiceError(f"{table} was made and is gone. Nothing was sent; a retry makes it anew.")
         return info.columns
 
-    def _check(self, table: TableName, template: GeminiTemplate, limits: Limits) -> int:
+    def _check(self, table: TableName, template: GeminiTemplate | None, limits: Limits) -> int:
         """Refuse a table with a bad row; return the size of its largest request."""
+        if template is None:
+            self._refuse_what_is_no_request(table)
         most = min(lint.MAX_LINE_BYTES, limits.size)
         [found] = self._rows(statements.totals(table, max_line_bytes=most))
         if not found["row_count"]:
             raise SourceError("The query has no rows. Nothing was sent.")
         if missing := found["null_keys"] + found["empty_keys"]:
-            lint.refuse_row("GB121", row="the query", detail=f"{missing:,} rows")
+            lint.refuse_row("GB121", row=_QUERY, detail=f"{missing:,} rows")
         for column, rule in (("long_key", "GB123"), ("control_key", "GB124"), ("large_key", "GB108")):
             if found[column] is not None:
-                lint.refuse_row(rule, row="the query", key=_without_prefix(found[column]))
+                lint.refuse_row(rule, row=_QUERY, key=_without_prefix(found[column]))
         for twice in self._rows(statements.duplicate_key(table)):
             lint.refuse_row(
                 "GB122",
-                row="the query",
+                row=_QUERY,
                 key=_without_prefix(twice["key"]),
                 detail=f"{twice['row_count']:,} rows have it",
             )
-        for bad in self._rows(statements.bad_media(table)) if template.media else ():
-            lint.refuse_row(bad["rule_id"], row="the query", key=_without_prefix(bad["key"]))
+        for bad in self._rows(statements.bad_media(table)) if template and template.media else ():
+            lint.refuse_row(bad["rule_id"], row=_QUERY, key=_without_prefix(bad["key"]))
         if found["row_count"] <= limits.rows and found["total_size"] <= limits.size:
             return 0
         return int(found["largest"])
+
+    def _refuse_what_is_no_request(self, table: TableName) -> None:
+        for bad in self._rows(statements.no_requests(table)):
+            key = _without_prefix(bad["key"] or "")
+            if bad["rule_id"] is not None:
+                lint.refuse_row(bad["rule_id"], row=_QUERY, key=key)
+            raise SourceError(
+                f"The request of the row with key {key[:100]!r} is no JSON object that BigQuery can read. Nothing was "
+                "sent; correct the query."
+            )
 
     def _cut(self, whole: TableName, limits: Limits, largest: int) -> range:
         """Cut the requests into parts where they are too many for one; the first part is cut last, out of itself."""
@@ -135,14 +150,14 @@ class RequestTables:
             checksum=str(found["checksum"]),
         )
 
-    def _make(self, table: TableName, statement: str) -> None:
+    def _make(self, table: TableName, statement: str, parameters: Mapping[str, Any] = _NONE) -> None:
         if table not in self._made:
             self._made.append(table)
-        self._run(statement)
+        self._run(statement, parameters)
 
-    def _run(self, statement: str) -> None:
+    def _run(self, statement: str, parameters: Mapping[str, Any] = _NONE) -> None:
         job = self._hook.ensure_job(
-            configuration={"query": {"query": statement, "useLegacySql": False}},
+            configuration={"query": {"query": statement, "useLegacySql": False, **parameters}},
             purpose="prepare",
             salt=self._salt,
             project=self._project,
@@ -156,6 +171,22 @@ class RequestTables:
 
     def _rows(self, sql: str) -> Iterator[dict[str, Any]]:
         return self._hook.query_rows(sql, project=self._project, location=self._location)
+
+
+def _statement(
+    sql: str, table: TableName, template: GeminiTemplate | None, key_column: str, columns: Sequence[Column]
+) -> str:
+    """Return what makes the requests, once the columns of *sql* are known to suit."""
+    names = [column.name for column in columns]
+    check_columns(
+        template.segments if template else (), key_column=key_column, available=names, source=_QUERY
+    )
+    if template is not None:
+        return statements.create_requests(
+            sql, table=table, template=template, key_column=key_column, columns=columns
+        )
+    check_ready_columns(names, _QUERY)
+    return statements.create_ready_made(sql, table=table, key_column=key_column, columns=columns)
 
 
 def _without_prefix(key: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
@@ -13,13 +14,14 @@ from airflow.sdk import BaseOperator
 
 from airflow_batch_gemini.batch import lint, names
 from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_ROWS, Limits
+from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._checks import check_arguments, check_place
+from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.operators._rows import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Plan:
     location: str
     model: str
     workspace: Workspace
+    table: TableName | None
     requests: DatasetName | None
     predictions: DatasetName | None
     limits: Limits
@@ -56,16 +60,27 @@ class GeminiBatchPrepareOperator(BaseOperator):
     Returns the batch as a list with a small dict for each part, to map the submit operator over.
 
     :param sql: a query; each row becomes a request. Templated.
-    :param source_uri: or files, wildcards allowed: JSONL, CSV or Parquet on ``gs://``, ``s3://``, ``file://`` and
-        whatever else Airflow's object storage reaches. Templated.
-    :param template: how a row becomes a request.
+    :param parameters: values for ``@name`` in *sql*: text, numbers, booleans, dates, times, bytes, or lists of one of
+        these; ``{"value": …, "type": "DATE"}`` for NULL, for an empty list (``"ARRAY<STRING>"``), and for rendered text
+        that is to be something else. They never become part of the statement. Templated.
+    :param source_table: or a table, ``[project.]dataset.table``. Templated.
+    :param source_uri: or files, one URI or several: JSONL, CSV or Parquet on ``gs://``, ``s3://``, ``file://`` and
+        whatever else Airflow's object storage reaches, also compressed. Wildcards are allowed; a folder, ending in
+        ``/``, means every file below it; folders called ``name=value`` are columns. Templated.
+    :param rows: or a function that yields rows, dicts: called as ``PythonOperator`` calls its function, anew in every
+        attempt, and never made a list. It must yield the same rows again for the same requests.
+    :param op_args: positional arguments for *rows*. Templated.
+    :param op_kwargs: keyword arguments for *rows*, which also gets what it names of the context. Templated.
+    :param template: how a row becomes a request. ``None``: the rows are requests, ``{"request": {…}}`` with a key or
+        without, or requests alone; they are taken byte for byte.
     :param model: a model id, or a model's full path. Templated.
     :param location: where the jobs will run: a region, ``global``, ``us`` or ``eu``. Templated.
     :param work_uri: a folder on Cloud Storage; the batch gets one of its own below it. Templated.
-    :param key_column: the column whose values tell rows apart.
+    :param key_column: the column whose values tell rows apart. Ready-made requests of files and of *rows* may leave out
+        a ``key``; they are then called by their place, ``row-0000000001``.
     :param source_format: ``"jsonl"``, ``"csv"`` or ``"parquet"``, where the file's name does not say it.
-    :param requests_dataset: make the requests in a table of this dataset; needs *sql*, and a dataset that lies in
-        *location*. The tables expire after 30 days. Templated.
+    :param requests_dataset: make the requests in a table of this dataset; needs *sql* or *source_table*, and a dataset
+        that lies in *location*. The tables expire after 30 days. Templated.
     :param predictions_dataset: let Vertex AI write its answers to a table of this dataset; the same holds. Templated.
     :param max_rows_per_part: rows in one job, at most 200,000.
     :param max_bytes_per_part: bytes in one job, at most 10^9.
@@ -75,7 +90,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "sql", "source_uri", "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset",
+        "sql", "parameters", "source_table", "source_uri", "op_args", "op_kwargs",
+        "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset",
         "project_id", "gcp_conn_id", "impersonation_chain",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
@@ -85,12 +101,17 @@ class GeminiBatchPrepareOperator(BaseOperator):
     def __init__(
         self,
         *,
-        template: GeminiTemplate,
+        template: GeminiTemplate | None,
         model: str,
         location: str,
         work_uri: str,
         sql: str | None = None,
-        source_uri: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        source_table: str | None = None,
+        source_uri: str | Sequence[str] | None = None,
+        rows: Callable[..., Iterable[Mapping[str, Any]]] | None = None,
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
         key_column: str = "key",
         source_format: Format | None = None,
         requests_dataset: str | None = None,
@@ -108,7 +129,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.location = location
         self.work_uri = work_uri
         self.sql = sql
+        self.parameters = parameters
+        self.source_table = source_table
         self.source_uri = source_uri
+        self.rows = rows
+        self.op_args = op_args or ()
+        self.op_kwargs = op_kwargs or {}
         self.key_column = key_column
         self.source_format = source_format
         self.requests_dataset = requests_dataset
@@ -128,8 +154,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         with closing(hook):
             plan = self._plan(context, hook)
             dataset = plan.requests
-            lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
-            manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook)
+            if self.template is not None:
+                lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
+            manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook, context)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         return manifest.to_xcom()
 
@@ -152,37 +179,54 @@ class GeminiBatchPrepareOperator(BaseOperator):
             location=names.location(self.location),
             model=names.model_path(self.model),
             workspace=workspace,
+            table=TableName.parse(self.source_table, default_project=project) if self.source_table else None,
             requests=dataset(self.requests_dataset),
             predictions=dataset(self.predictions_dataset),
             limits=Limits(rows=self.max_rows_per_part, size=self.max_bytes_per_part),
         )
 
-    def _on_storage(self, plan: Plan, hook: WorkspaceHook) -> Manifest:
+    def _on_storage(self, plan: Plan, hook: WorkspaceHook, context: Context) -> Manifest:
         """Stream rows to request files."""
         from airflow_batch_gemini.operators._files import RequestFiles
-        from airflow_batch_gemini.operators._rows import Source
 
         if plan.predictions is not None:
             with closing(self._warehouse()) as warehouse:
                 check_place(warehouse, plan.predictions, plan.location)
-        source = Source(
+        source = self._source(plan, context)
+        plan.keeper.start_over()
+        with RequestFiles(hook, plan.workspace, self.log, source.progress) as files:
+            parts = files.write(source.batches(hook), renderer=self._renderer(plan), limits=plan.limits)
+            if not parts:
+                raise SourceError(f"{source} has no rows. Nothing was sent.")
+            files.verify()
+            return self._keep(plan, parts)
+
+    def _source(self, plan: Plan, context: Context) -> Source:
+        from airflow_batch_gemini.operators._rows import Source
+        from airflow_batch_gemini.operators._yielded import called
+
+        rows = None
+        if self.rows is not None:
+            rows = partial(called, self.rows, op_args=self.op_args, op_kwargs=self.op_kwargs, context=context)
+        return Source(
+            template=self.template,
             sql=self.sql,
-            source_uri=self.source_uri,
+            parameters=self.parameters,
+            table=plan.table,
+            uris=as_uris(self.source_uri),
             source_format=self.source_format,
+            rows=rows,
             key_column=self.key_column,
             project_id=plan.project,
             gcp_conn_id=self.gcp_conn_id,
             impersonation_chain=self.impersonation_chain,
         )
-        renderer = Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
-        plan.keeper.start_over()
-        with RequestFiles(hook, plan.workspace, self.log) as files:
-            batches = source.batches(self.template, hook)
-            parts = files.write(batches, renderer=renderer, limits=plan.limits)
-            if not parts:
-                raise SourceError(f"{self.source_uri or 'The query'} has no rows. Nothing was sent.")
-            files.verify()
-            return self._keep(plan, parts)
+
+    def _renderer(self, plan: Plan) -> Renderer | ReadyMade:
+        if self.template is not None:
+            return Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
+        ordered = self.sql is None and plan.table is None
+        return ReadyMade(key_column=self.key_column, max_line_bytes=plan.limits.size, positions=ordered)
 
     def _in_bigquery(self, plan: Plan, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
@@ -199,9 +243,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 location=location,
                 salt=uuid4().hex,
                 log=self.log,
+                parameters=self.parameters,
             ) as tables:
+                sql = str(self.sql) if plan.table is None else f"SELECT * FROM {plan.table.sql}"
                 parts = tables.make(
-                    str(self.sql), template=self.template, key_column=self.key_column, limits=plan.limits
+                    sql, template=self.template, key_column=self.key_column, limits=plan.limits
                 )
                 return self._keep(plan, parts)
 
@@ -216,8 +262,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
             predictions="gcs" if plan.predictions is None else "bigquery",
             predictions_dataset=None if plan.predictions is None else str(plan.predictions),
             parts=parts,
-            template_fingerprint=self.template.fingerprint,
-            response_schema=self.template.vertex_schema,
+            template_fingerprint=self.template.fingerprint if self.template else FINGERPRINT,
+            response_schema=self.template.vertex_schema if self.template else None,
             created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             attempt=plan.attempt,
         )

@@ -15,7 +15,7 @@ from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
 from airflow_batch_gemini.batch.template import FilePart, Fixed, Segment
-from airflow_batch_gemini.exceptions import TemplateError
+from airflow_batch_gemini.exceptions import SourceError, TemplateError
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
 EXPIRES_AFTER_DAYS = 30
@@ -36,6 +36,11 @@ def source_query(sql: str, *, key_column: str) -> str:
     Ordered by key: a repeated preparation then gives the same bytes, and with them the same fingerprint.
     """
     return f"SELECT * FROM {_subquery(sql)} ORDER BY {_ROWS}.{identifier(key_column)}"
+
+
+def select_columns(table: TableName, columns: Sequence[str]) -> str:
+    """Return the query for some *columns* of a table, each once."""
+    return f"SELECT {', '.join(map(identifier, dict.fromkeys(columns)))} FROM {table.sql}"
 
 
 def create_probe(sql: str, *, table: TableName) -> str:
@@ -62,6 +67,43 @@ def create_requests(
         f"{_create(table)}\n"
         f"SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, {key}) AS key,\n  {request} AS request\n"
         f"FROM {_subquery(sql)}"
+    )
+
+
+def create_ready_made(
+    sql: str, *, table: TableName, key_column: str, columns: Sequence[landing.Column]
+) -> str:
+    """Return the statement that makes the request table of rows whose column ``request`` holds requests.
+
+    What is no JSON becomes NULL, which :func:`no_requests` finds.
+    """
+    by_name = {column.name: column for column in columns}
+    kind, name = by_name["request"].type, f"{_ROWS}.{identifier('request')}"
+    if kind not in {"JSON", "STRING"} or by_name["request"].mode == "REPEATED":
+        raise SourceError(
+            f"Column 'request' is of type {kind}; ready-made requests are JSON, or STRING that holds JSON. Nothing was "
+            "sent; use TO_JSON()."
+        )
+    key = _text(by_name[key_column])
+    request = name if kind == "JSON" else f"SAFE.PARSE_JSON({name})"
+    return (
+        f"{_create(table)}\n"
+        f"SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, {key}) AS key, {request} AS request\n"
+        f"FROM {_subquery(sql)}"
+    )
+
+
+def no_requests(table: TableName) -> str:
+    """Return the query for a row that is no request, and the rule it breaks: NULL for what is no JSON object."""
+    cached = " OR ".join(
+        f"JSON_QUERY(request, '$.{name}') IS NOT NULL" for name in ("cachedContent", "cached_content")
+    )
+    return (
+        "SELECT key, CASE WHEN kind IS NULL OR kind != 'object' THEN NULL WHEN cached THEN 'GB105' ELSE 'GB106' END "
+        "AS rule_id\n"
+        "FROM (SELECT key, JSON_TYPE(request) AS kind, JSON_QUERY(request, '$.contents') IS NULL AS bare,\n"
+        f"  {cached} AS cached FROM {table.sql})\n"
+        "WHERE kind IS NULL OR kind != 'object' OR bare OR cached ORDER BY key LIMIT 1"
     )
 
 

@@ -409,8 +409,8 @@ def test_a_preparation_in_bigquery_touches_no_table_of_another_attempt(
     native = {"sql": SQL, "requests_dataset": place.dataset}
     make, successor = RequestTables._make, []
 
-    def outlived(self: RequestTables, table: TableName, statement: str) -> None:
-        make(self, table, statement)
+    def outlived(self: RequestTables, table: TableName, statement: str, *more: Any) -> None:
+        make(self, table, statement, *more)
         monkeypatch.setattr(RequestTables, "_make", make)
         successor.append(place.prepare(**native))
         raise ServiceError("too late")
@@ -504,8 +504,8 @@ def test_what_cannot_be_taken_away_is_told_beside_the_first_error(
         finally:
             patch.setattr(WorkspaceHook, "delete", away)
 
-    def cannot_drop(self: RequestTables, statement: str) -> None:
-        (away if statement.startswith("DROP") else run)(self, statement)
+    def cannot_drop(self: RequestTables, statement: str, *more: Any) -> None:
+        (away if statement.startswith("DROP") else run)(self, statement, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(RequestFiles, "_refuse_duplicates", then_away)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
-from airflow_batch_gemini.hooks.source import ObjectStorage, parquet_batches
+from airflow_batch_gemini.batch.rows import csv_batches, jsonl_batches
+from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
+from airflow_batch_gemini.hooks.source import ObjectStorage, SourceFile, opened_up, parquet_batches
 
 
 def test_local_files_are_found_by_wildcard_and_opened(tmp_path: Path) -> None:
@@ -22,10 +27,10 @@ def test_local_files_are_found_by_wildcard_and_opened(tmp_path: Path) -> None:
     storage = ObjectStorage()
     pattern = f"file://{tmp_path}/*.jsonl"
     found = storage.glob(pattern)
-    assert found == [f"file://{tmp_path}/a.jsonl", f"file://{tmp_path}/b.jsonl"]
-    with storage.open(pattern, found[0]) as stream:
+    assert found == [SourceFile(uri=f"file://{tmp_path}/{name}.jsonl", size=7) for name in "ab"]
+    with storage.open(pattern, found[0].uri) as stream:
         assert stream.read() == b"a.jsonl"
-    assert storage.glob(f"file://{tmp_path}/c.csv") == [f"file://{tmp_path}/c.csv"]
+    assert [one.uri for one in storage.glob(f"file://{tmp_path}/c.csv")] == [f"file://{tmp_path}/c.csv"]
     assert storage.glob(f"file://{tmp_path}/none") == []
 
 
@@ -42,6 +47,8 @@ def test_what_a_file_system_raises_is_told_in_our_words(
         raise SourceError("mine")
     with pytest.raises(SourceError, match="FileNotFoundError"), storage.open(uri, uri + "b"):
         pass
+    with pytest.raises(ServiceError, match=r"ConnectionResetError.*a retry"), storage.open(uri, uri):
+        raise ConnectionResetError("secret")
     with pytest.raises(SourceError, match="ValueError"):
         storage.glob("nonsense://bucket/x")
 
@@ -87,3 +94,88 @@ def test_what_is_no_parquet_is_told() -> None:
     """By the file's name."""
     with pytest.raises(SourceError, match="f cannot be read as Parquet"):
         list(parquet_batches(io.BytesIO(b"text"), source="f"))
+
+
+def test_a_store_that_fails_while_parquet_is_read_is_not_taken_for_a_bad_file() -> None:
+    """A retry helps with the one and not with the other."""
+
+    class Broken(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        list(parquet_batches(Broken(parquet(a=[1]).getvalue()), source="f"))
+
+
+def test_the_share_of_a_parquet_file_that_was_read_is_told() -> None:
+    """For the time that is left."""
+    shares: list[float] = []
+    list(parquet_batches(parquet(a=list(range(2500))), source="f", told=shares.append))
+    assert shares == [0.4, 0.4, 0.2]
+
+
+ROWS = b"key,text\n" + b"".join(b"row-%d,word word word\n" % i for i in range(30_000))
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "gzip in members": lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "Zstandard": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_stream_is_opened_up_whatever_its_name(kind: str) -> None:
+    """In any bites, and every byte of the stream itself is counted."""
+    data, sizes = COMPRESSED[kind](ROWS), list[int]()
+    with opened_up(io.BytesIO(data), source="f", told=sizes.append) as stream:
+        found = b"".join(iter(lambda: stream.read(100_000), b""))
+    assert found == ROWS
+    assert sum(sizes) == len(data)
+    with opened_up(io.BytesIO(data), source="f", told=sizes.append) as stream:
+        rows = [row for batch in csv_batches(stream, source="f") for row in batch.rows]
+    assert (len(rows), rows[-1]) == (30_000, {"key": "row-29999", "text": "word word word"})
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\n\n", b'{"a":"a rather long line, longer than a mark"}'])
+def test_a_short_stream_is_read_as_it_is(data: bytes) -> None:
+    """What was read to see its kind is not lost."""
+    with opened_up(io.BytesIO(data), source="f", told=lambda _: None) as stream:
+        rows = [row for batch in jsonl_batches(stream, source="f") for row in batch.rows]
+    assert len(rows) == data.count(b"{")
+    with opened_up(io.BytesIO(data), source="f", told=lambda _: None) as stream:
+        assert b"".join(iter(lambda: stream.read(1), b"")) == data
+
+
+@pytest.mark.parametrize("kind", [kind for kind in COMPRESSED if kind != "plain"])
+def test_a_compressed_stream_that_is_damaged_is_told(kind: str) -> None:
+    """Cut off, or with a byte changed where the format has a checksum: never taken for a shorter one."""
+    data = COMPRESSED[kind](ROWS)
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 0xFF
+    for damaged in (data[: len(data) // 2], *([bytes(flipped)] if kind != "Zstandard" else [])):
+        with (
+            pytest.raises(SourceError, match=f"f cannot be read as {kind.partition(' ')[0]}"),
+            opened_up(io.BytesIO(damaged), source="f", told=lambda _: None) as stream,
+        ):
+            while stream.read(1 << 20):
+                pass
+
+
+def test_a_store_that_fails_while_a_stream_is_opened_up_is_told_as_such() -> None:
+    """Not as damage."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 100:
+                raise ConnectionResetError
+            return super().read(size)
+
+    broken = Broken(gzip.compress(ROWS))
+    with (
+        pytest.raises(ConnectionResetError),
+        opened_up(broken, source="f", told=lambda _: None) as stream,
+    ):
+        while stream.read(1000):
+            pass

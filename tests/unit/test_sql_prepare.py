@@ -20,7 +20,7 @@ from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
-from airflow_batch_gemini.exceptions import InvalidNameError, TemplateError
+from airflow_batch_gemini.exceptions import InvalidNameError, SourceError, TemplateError
 from airflow_batch_gemini.sql import prepare
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
@@ -102,6 +102,15 @@ def rendered(template: GeminiTemplate, row: Mapping[str, Any]) -> dict[str, Any]
     "statement",
     [
         prepare.create_probe(SOURCE, table=OTHER),
+        *(
+            prepare.create_ready_made(
+                f"SELECT 'a' AS key, {value} AS request -- requests;",
+                table=OTHER,
+                key_column="key",
+                columns=[Column("key", "STRING"), Column("request", kind)],
+            )
+            for kind, value in (("JSON", "JSON '{}'"), ("STRING", "'{}'"))
+        ),
         prepare.create_requests(SOURCE, table=OTHER, template=TEMPLATE, key_column="key", columns=COLUMNS),
         prepare.create_part(OTHER, source=TABLE, part=1, limits=LIMITS, largest=500),
         prepare.create_part(TABLE, source=TABLE, part=0, limits=LIMITS, largest=500),
@@ -118,6 +127,8 @@ def test_every_table_is_made_by_one_statement_that_lets_it_expire(judge: Judge, 
     ("query", "columns"),
     [
         (prepare.source_query(SOURCE, key_column="key"), ["key", "text", "file"]),
+        (prepare.select_columns(TABLE, ["request", "key", "request"]), ["request", "key"]),
+        (prepare.no_requests(TABLE), ["key", "rule_id"]),
         (
             prepare.totals(TABLE, max_line_bytes=100),
             ["row_count", "null_keys", "empty_keys", "long_key", "control_key", "large_key", "total_size", "largest"],
@@ -411,3 +422,44 @@ def test_what_cannot_be_part_of_a_statement_is_refused() -> None:
         string_literal("\ud800")
     with pytest.raises(InvalidNameError, match="empty"):
         identifier("")
+
+
+READY = [
+    ('{"contents": [{"parts": [{"text": "x"}]}], "n": 1.50}', None),
+    ('{"n": 1}', "GB106"),
+    ('{"contents": [], "cachedContent": "x"}', "GB105"),
+    ('{"contents": [], "cached_content": "x"}', "GB105"),
+    ("[1]", "no object"),
+    ("null", "no object"),
+    ("half", "no object"),
+    (None, "no object"),
+]
+
+
+@pytest.mark.parametrize(("text", "rule"), READY)
+def test_a_ready_made_request_is_taken_as_it_is_or_named_by_its_rule(
+    judge: Judge, text: str | None, rule: str | None
+) -> None:
+    """Out of a text that holds JSON; what is none becomes NULL and is found."""
+    value = "CAST(NULL AS STRING)" if text is None else string_literal(text)
+    statement = prepare.create_ready_made(
+        f"SELECT 7 AS key, {value} AS request",
+        table=TABLE,
+        key_column="key",
+        columns=[Column("key", "INT64"), Column("request", "STRING")],
+    )
+    query = select_of(statement)
+    [row] = judge.rows(query)
+    assert row["key"] == "k_7"
+    found = judge.rows(prepare.no_requests(TABLE).replace(TABLE.sql, f"({query})"))
+    expected = None if rule == "no object" else rule
+    assert found == ([] if rule is None else [{"key": "k_7", "rule_id": expected}])
+
+
+@pytest.mark.parametrize("column", [Column("request", "INT64"), Column("request", "JSON", "REPEATED")])
+def test_a_request_column_holds_json_or_its_text(column: Column) -> None:
+    """Anything else is told before the statement runs."""
+    with pytest.raises(SourceError, match="TO_JSON"):
+        prepare.create_ready_made(
+            "SELECT 1", table=TABLE, key_column="key", columns=[Column("key", "STRING"), column]
+        )

@@ -287,6 +287,18 @@ def test_waiting_ends_when_the_job_does(hook: WarehouseHook, service: Service) -
     assert hook.wait(job, timeout=60, poll_interval=0).done
 
 
+def test_a_long_wait_is_heard_of(
+    hook: WarehouseHook, service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line every ten seconds at most; here every look is one too many."""
+    service.looks_until_done = 3
+    job = hook.ensure_job(configuration=SELECT, **PLACE)
+    monkeypatch.setattr("airflow_batch_gemini.hooks.warehouse.PROGRESS_SECONDS", 0.0)
+    hook.wait(job, timeout=60, poll_interval=0)
+    heard = capsys.readouterr().out
+    assert heard.count(f"BigQuery job {job} has been running for 0 s.") == 2
+
+
 def test_waiting_for_a_job_that_fails_names_the_reason(hook: WarehouseHook, service: Service) -> None:
     """And not what the statement held."""
     service.looks_until_done, service.error = (
