@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_batch_gemini.batch import names
+from airflow_batch_gemini.batch.embedding import check_kind
 from airflow_batch_gemini.batch.names import DatasetName
 from airflow_batch_gemini.batch.parts import Limits
-from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import ConfigurationError
 
@@ -23,8 +24,10 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
 
     :param rendered: whether templated arguments have their values; until then only plain text is judged.
     """
-    if not isinstance(operator.template, GeminiTemplate):
-        raise ConfigurationError("template= wants a GeminiTemplate. Nothing was sent.")
+    if not isinstance(operator.template, Template):
+        raise ConfigurationError(
+            "template= wants a GeminiTemplate or an EmbeddingTemplate. Nothing was sent."
+        )
     if (operator.sql is None) == (operator.source_uri is None):
         raise ConfigurationError(
             "Rows come either from sql= or from source_uri=: give one. Nothing was sent."
@@ -37,7 +40,7 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         raise ConfigurationError(
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
         )
-    Limits(rows=operator.max_rows_per_part, size=operator.max_bytes_per_part)
+    limits_of(operator)
     for value, parse in (
         (operator.model, names.model_path),
         (operator.location, names.location),
@@ -51,8 +54,18 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             parse(value)
     if rendered and not all((operator.sql or operator.source_uri, operator.key_column)):
         raise ConfigurationError("sql=, source_uri= or key_column= is empty. Nothing was sent.")
-    if (operator.requests_dataset or operator.predictions_dataset) and _is_plain(operator.location):
+    tables = bool(operator.requests_dataset or operator.predictions_dataset)
+    if tables and _is_plain(operator.location):
         _check_region(operator.location)
+    if rendered or _is_plain(operator.model):
+        check_kind(operator.template, model=names.model_path(operator.model), tables=tables)
+
+
+def limits_of(operator: GeminiBatchPrepareOperator) -> Limits:
+    """Return what fits into one part: by default as much as a job of the template's kind takes."""
+    most = operator.template.max_rows
+    rows = most if operator.max_rows_per_part is None else operator.max_rows_per_part
+    return Limits(rows=rows, size=operator.max_bytes_per_part, most_rows=most)
 
 
 def _dataset(value: object) -> DatasetName:

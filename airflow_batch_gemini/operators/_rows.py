@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from airflow_batch_gemini.batch.names import GcsUri
-from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import (
     Format,
     RowBatch,
@@ -43,7 +43,7 @@ class Source:
     gcp_conn_id: str
     impersonation_chain: str | Sequence[str] | None
 
-    def batches(self, template: GeminiTemplate, workspace: WorkspaceHook) -> Iterator[RowBatch]:
+    def batches(self, template: Template, workspace: WorkspaceHook) -> Iterator[RowBatch]:
         """Yield the rows, a bounded number at a time, once their columns are known to suit *template*."""
 
         def check(columns: Sequence[str], source: str) -> None:
@@ -72,13 +72,13 @@ class Source:
             yield from query_batches(rows, source="the query")
 
     def _cloud_storage(
-        self, pattern: GcsUri, template: GeminiTemplate, workspace: WorkspaceHook
+        self, pattern: GcsUri, template: Template, workspace: WorkspaceHook
     ) -> Iterator[RowBatch]:
         for info in _some(workspace.glob(pattern), str(pattern)):
             with workspace.reader(GcsUri.parse(info.uri), chunk_bytes=_FETCH_BYTES) as stream:
                 yield from self._decoded(stream, info.uri, template)
 
-    def _object_storage(self, pattern: str, template: GeminiTemplate) -> Iterator[RowBatch]:
+    def _object_storage(self, pattern: str, template: Template) -> Iterator[RowBatch]:
         from airflow_batch_gemini.hooks.source import ObjectStorage
 
         storage = ObjectStorage()
@@ -86,7 +86,7 @@ class Source:
             with storage.open(pattern, uri) as stream:
                 yield from self._decoded(stream, uri, template)
 
-    def _decoded(self, stream: BinaryIO, uri: str, template: GeminiTemplate) -> Iterator[RowBatch]:
+    def _decoded(self, stream: BinaryIO, uri: str, template: Template) -> Iterator[RowBatch]:
         from airflow_batch_gemini.hooks.source import parquet_batches
 
         match format_of(uri, self.source_format):

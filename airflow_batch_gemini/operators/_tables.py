@@ -9,8 +9,8 @@ from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.manifest import BatchTables, Part
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parts import Limits
-from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
-from airflow_batch_gemini.batch.template import check_columns
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
+from airflow_batch_gemini.batch.template import FilePart, check_columns
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
 from airflow_batch_gemini.sql import prepare as statements
 from airflow_batch_gemini.sql.clone import drop_table
@@ -57,9 +57,7 @@ class RequestTables:
             except GeminiBatchError as failed:
                 self._log.warning("%s is left behind without a manifest: %s", table, failed)
 
-    def make(
-        self, sql: str, *, template: GeminiTemplate, key_column: str, limits: Limits
-    ) -> tuple[Part, ...]:
+    def make(self, sql: str, *, template: Template, key_column: str, limits: Limits) -> tuple[Part, ...]:
         """Make the requests of every row of *sql*, check them, and return the parts."""
         whole = self._tables.requests(0, self._salt)
         columns = self._columns(sql, whole)
@@ -85,7 +83,7 @@ class RequestTables:
             raise ServiceError(f"{table} was made and is gone. Nothing was sent; a retry makes it anew.")
         return info.columns
 
-    def _check(self, table: TableName, template: GeminiTemplate, limits: Limits) -> int:
+    def _check(self, table: TableName, template: Template, limits: Limits) -> int:
         """Refuse a table with a bad row; return the size of its largest request."""
         most = min(lint.MAX_LINE_BYTES, limits.size)
         [found] = self._rows(statements.totals(table, max_line_bytes=most))
@@ -103,8 +101,13 @@ class RequestTables:
                 key=_without_prefix(twice["key"]),
                 detail=f"{twice['row_count']:,} rows have it",
             )
-        for bad in self._rows(statements.bad_media(table)) if template.media else ():
+        has_media = any(isinstance(segment, FilePart) for segment in template.segments)
+        for bad in self._rows(statements.bad_media(table)) if has_media else ():
             lint.refuse_row(bad["rule_id"], row="the query", key=_without_prefix(bad["key"]))
+        unfit = statements.bad_values(table, template.segments)
+        for bad in self._rows(unfit) if unfit else ():
+            path = f"request.{bad['path'].removeprefix('$.')}"
+            lint.refuse_row("GB126", row="the query", key=_without_prefix(bad["key"]), path=path)
         if found["row_count"] <= limits.rows and found["total_size"] <= limits.size:
             return 0
         return int(found["largest"])

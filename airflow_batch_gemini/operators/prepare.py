@@ -14,12 +14,12 @@ from airflow.sdk import BaseOperator
 from airflow_batch_gemini.batch import lint, names
 from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
-from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_ROWS, Limits
+from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
 from airflow_batch_gemini.batch.render import Renderer
-from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._checks import check_arguments, check_place
+from airflow_batch_gemini.operators._checks import check_arguments, check_place, limits_of
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param sql: a query; each row becomes a request. Templated.
     :param source_uri: or files, wildcards allowed: JSONL, CSV or Parquet on ``gs://``, ``s3://``, ``file://`` and
         whatever else Airflow's object storage reaches. Templated.
-    :param template: how a row becomes a request.
+    :param template: how a row becomes a request: a ``GeminiTemplate``, or for an embedding model an
+        ``EmbeddingTemplate``, which takes neither *requests_dataset* nor *predictions_dataset*.
     :param model: a model id, or a model's full path. Templated.
     :param location: where the jobs will run: a region, ``global``, ``us`` or ``eu``. Templated.
     :param work_uri: a folder on Cloud Storage; the batch gets one of its own below it. Templated.
@@ -67,7 +68,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param requests_dataset: make the requests in a table of this dataset; needs *sql*, and a dataset that lies in
         *location*. The tables expire after 30 days. Templated.
     :param predictions_dataset: let Vertex AI write its answers to a table of this dataset; the same holds. Templated.
-    :param max_rows_per_part: rows in one job, at most 200,000.
+    :param max_rows_per_part: rows in one job; by default as many as it takes, 200,000 or 1,000,000 for vectors.
     :param max_bytes_per_part: bytes in one job, at most 10^9.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
@@ -85,7 +86,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     def __init__(
         self,
         *,
-        template: GeminiTemplate,
+        template: Template,
         model: str,
         location: str,
         work_uri: str,
@@ -95,7 +96,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
         source_format: Format | None = None,
         requests_dataset: str | None = None,
         predictions_dataset: str | None = None,
-        max_rows_per_part: int = MAX_ROWS,
+        max_rows_per_part: int | None = None,
         max_bytes_per_part: int = MAX_BYTES,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
@@ -154,7 +155,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             workspace=workspace,
             requests=dataset(self.requests_dataset),
             predictions=dataset(self.predictions_dataset),
-            limits=Limits(rows=self.max_rows_per_part, size=self.max_bytes_per_part),
+            limits=limits_of(self),
         )
 
     def _on_storage(self, plan: Plan, hook: WorkspaceHook) -> Manifest:
