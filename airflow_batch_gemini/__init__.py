@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_batch_gemini.batch.request import GeminiTemplate, Media
+    from airflow_batch_gemini.batch.embedding import EmbeddingTemplate
+    from airflow_batch_gemini.batch.request import GeminiTemplate, Media, Turn
 
 __version__ = "0.1.0"
-__all__ = ["GeminiTemplate", "Media", "__version__", "get_provider_info"]
+__all__ = ["EmbeddingTemplate", "GeminiTemplate", "Media", "Turn", "__version__", "get_provider_info"]
 
 _INTEGRATION = "Gemini batch inference on Vertex AI"
 
 
 def __getattr__(name: str) -> Any:
     """Load the names of a DAG file's head on first use: Airflow's provider discovery needs none of them."""
-    if name in {"GeminiTemplate", "Media"}:
+    if name in {"GeminiTemplate", "Media", "Turn"}:
         from airflow_batch_gemini.batch import request
 
         return getattr(request, name)
+    if name == "EmbeddingTemplate":
+        from airflow_batch_gemini.batch import embedding
+
+        return embedding.EmbeddingTemplate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

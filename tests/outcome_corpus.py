@@ -41,6 +41,10 @@ def error(prefix: str, **fields: Any) -> dict[str, Any]:
     return line({}, f"{prefix}: {json.dumps({'error': fields})}")
 
 
+def vector(values: Any, *, status: str = "", **more: Any) -> dict[str, Any]:
+    return line({"tokenCount": "2", "embedding": {"values": values}, **more}, status)
+
+
 FINISH_REASONS = [
     "FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "BLOCKLIST",
     "PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR", "LANGUAGE", "IMAGE_SAFETY",
@@ -249,4 +253,25 @@ CORPUS: dict[str, dict[str, Any]] = {
     "time_z": line(response(candidate("[1]")), time="2026-09-01T10:00:00Z"),
     "time_word": line(response(candidate("[1]")), time="yesterday"),
     "time_empty": line(response(candidate("[1]")), time=""),
+    # vectors
+    "vector": vector([0.5, -0.25, 1e-7]),
+    "vector_whole": vector([1, 0, -1, 10**20]),
+    "vector_one": vector([0.1]),
+    "vector_empty": vector([]),
+    "vector_null": vector(None),
+    "vector_text": vector("[0.1]"),
+    "vector_object": vector({"0": 0.1}),
+    "vector_of_text": vector(["0.1", 0.2]),
+    "vector_of_null": vector([None, 0.2]),
+    "vector_of_true": vector([0.1, True]),
+    "vector_of_lists": vector([[0.1]]),
+    "vector_of_nothing_else": vector([0.1, {}]),
+    "vector_alone": line({"embedding": {"values": [0.1]}}),
+    "vector_tokens_word": vector([0.1], tokenCount="two"),
+    "vector_tokens_number": vector([0.1], tokenCount=7),
+    "vector_tokens_twice": vector([0.1], usageMetadata={"promptTokenCount": 5, "totalTokenCount": 6}),
+    "vector_failed": vector([0.1], status="Too Many Requests"),
+    "embedding_absent": line({"tokenCount": "2"}),
+    "embedding_list": line({"tokenCount": "2", "embedding": [0.1]}),
+    "embedding_null": line({"tokenCount": "2", "embedding": None}),
 }

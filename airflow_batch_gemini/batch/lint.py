@@ -82,6 +82,11 @@ RULES = _table(
     Rule(id="GB123", says=f"the key is longer than {MAX_KEY_BYTES} bytes", fix="use a shorter key"),
     Rule(id="GB124", says="the key has control characters", fix="remove them"),
     Rule(id="GB125", says="a value has no text", fix="cast it in the query, or leave the column out"),
+    Rule(
+        id="GB126",
+        says="a value does not fit its field of the generation config",
+        fix="correct it, or make it NULL for what the template says",
+    ),
 )
 """By id. A rule keeps its id for ever."""
 
@@ -145,6 +150,8 @@ def _cached_content(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _contents(request: Mapping[str, Any]) -> Iterator[Finding]:
+    if "content" in request:
+        return  # an embedding request, which has one
     contents = request.get("contents")
     turns = [contents] if isinstance(contents, Mapping) else contents
     if not isinstance(turns, (list, tuple)) or not turns:

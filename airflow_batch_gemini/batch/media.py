@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from airflow_batch_gemini.exceptions import TemplateError
 
@@ -34,20 +35,24 @@ MIME_TYPES: Mapping[str, str] = MappingProxyType(
         "jpg": "image/jpeg",
         "json": "application/json",
         "m4a": "audio/m4a",
+        "m4v": "video/mp4",
         "md": "text/markdown",
         "mkv": "video/x-matroska",
         "mov": "video/mov",
         "mp3": "audio/mp3",
         "mp4": "video/mp4",
+        "mpga": "audio/mpga",
         "mpeg": "video/mpeg",
         "mpg": "video/mpeg",
         "oga": "audio/ogg",
         "ogg": "audio/ogg",
         "opus": "audio/opus",
+        "pcm": "audio/pcm",
         "pdf": "application/pdf",
         "png": "image/png",
         "txt": "text/plain",
         "wav": "audio/wav",
+        "weba": "audio/webm",
         "webm": "video/webm",
         "webp": "image/webp",
         "wmv": "video/wmv",
@@ -64,16 +69,21 @@ _MIME = re.compile(r"[a-z]+/[A-Za-z0-9.+-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """A column that holds the URI of a file for the request: ``gs://…`` or ``https://…``.
+    """A column that holds the URI of a file for the request, ``gs://…`` or ``https://…``, or a list of them.
 
-    A row where it is NULL or empty gets no such part.
+    A row where it is NULL or empty gets no such part, and one with several gets a part for each.
 
     :param column: the column's name.
     :param mime_type: the type of every file in it; by default each is taken from its extension.
+    :param video_metadata: which part of a video: ``startOffset`` and ``endOffset`` like ``"12.5s"``, ``fps``.
+    :param media_resolution: how closely to look, for models that take it for each file, like
+        ``"MEDIA_RESOLUTION_HIGH"``.
     """
 
     column: str
     mime_type: str | None = None
+    video_metadata: Mapping[str, Any] | None = None
+    media_resolution: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.column, str) or not self.column:

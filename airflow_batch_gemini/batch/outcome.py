@@ -91,7 +91,8 @@ def read_line(line: Line, shape: Shape) -> Reading:
     """Judge one output line."""
     response, status = line.response, line.status or ""
     text, error = _text(response), _row_error(status)
-    outcome, reason = _judge(response, text, shape)
+    judge = _judge_vector if shape is Shape.VECTOR else _judge
+    outcome, reason = judge(response, text, shape)
     if status:
         outcome, reason = Outcome.FAILED, error.status or "ROW_ERROR"
     return Reading(
@@ -102,16 +103,10 @@ def read_line(line: Line, shape: Shape) -> Reading:
         message=error.message if status else _answer_message(response),
         retryable=_retryable(outcome, error.code),
         text=text,
-        answer=_answer(text, shape) if outcome is Outcome.SUCCEEDED else None,
+        answer=_answer(response, text, shape) if outcome is Outcome.SUCCEEDED else None,
         finish_reason=_finish(response),
         model_version=_value(response, "modelVersion"),
-        tokens=Tokens(
-            prompt=_count(response, "promptTokenCount"),
-            cached=_count(response, "cachedContentTokenCount"),
-            output=_count(response, "candidatesTokenCount"),
-            thoughts=_count(response, "thoughtsTokenCount"),
-            total=_count(response, "totalTokenCount"),
-        ),
+        tokens=_tokens(response, shape),
     )
 
 
@@ -145,6 +140,18 @@ def _judge(response: Any, text: str | None, shape: Shape) -> tuple[Outcome, str 
         (True, Outcome.SUCCEEDED, None),
     ]
     return next((outcome, reason) for true, outcome, reason in cases if true)
+
+
+def _judge_vector(response: Any, _text: str | None, _shape: Shape) -> tuple[Outcome, str | None]:
+    """Judge the response of an embedding model: a vector is a list of numbers."""
+    values = _at(response, "embedding", "values")
+    if not isinstance(response, dict):
+        return Outcome.FAILED, "NO_RESPONSE"
+    if not isinstance(values, list) or not values:
+        return Outcome.FAILED, "NO_EMBEDDING"
+    if any(type(value) not in (int, float) for value in values):
+        return Outcome.INVALID, "NOT_NUMBERS"
+    return Outcome.SUCCEEDED, None
 
 
 def _retryable(outcome: Outcome, code: int | None) -> bool:
@@ -213,8 +220,10 @@ def _is(value: Any, shape: Shape) -> bool:
     )
 
 
-def _answer(text: str | None, shape: Shape) -> Any:
-    """Return what a succeeded *text* says as JSON; an enum's bare word is a string."""
+def _answer(response: Any, text: str | None, shape: Shape) -> Any:
+    """Return what a succeeded *text* says as JSON; an enum's bare word is a string. A vector is one by itself."""
+    if shape is Shape.VECTOR:
+        return _at(response, "embedding", "values")
     if shape is Shape.TEXT:
         return None
     value = _parsed(text)
@@ -239,6 +248,19 @@ def _value(value: Any, *path: str | int) -> str | None:
     if isinstance(found, bool):
         return "true" if found else "false"
     return str(found) if isinstance(found, (str, int, float)) else None
+
+
+def _tokens(response: Any, shape: Shape) -> Tokens:
+    """Return the counts; an embedding model says one, beside the vector."""
+    whole = _int(_value(response, "tokenCount")) if shape is Shape.VECTOR else None
+    prompt, total = _count(response, "promptTokenCount"), _count(response, "totalTokenCount")
+    return Tokens(
+        prompt=whole if prompt is None else prompt,
+        cached=_count(response, "cachedContentTokenCount"),
+        output=_count(response, "candidatesTokenCount"),
+        thoughts=_count(response, "thoughtsTokenCount"),
+        total=whole if total is None else total,
+    )
 
 
 def _count(response: Any, name: str) -> int | None:

@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 MAX_ROWS = 200_000
+MAX_EMBEDDING_ROWS = 1_000_000
 MAX_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What fits into one part; at most what Vertex AI takes in one job."""
+    """What fits into one part; at most what Vertex AI takes in one job.
+
+    :param most_rows: rows that a job of this kind takes.
+    """
 
     rows: int = MAX_ROWS
     size: int = MAX_BYTES
+    most_rows: int = MAX_ROWS
 
     def __post_init__(self) -> None:
-        for name, value, most in [("rows", self.rows, MAX_ROWS), ("bytes", self.size, MAX_BYTES)]:
+        for name, value, most in [("rows", self.rows, self.most_rows), ("bytes", self.size, MAX_BYTES)]:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
                 raise ConfigurationError(
                     f"max_{name}_per_part must be a whole number from 1 to {most:,}: a job takes no more. "

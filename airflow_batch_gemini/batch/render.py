@@ -7,23 +7,28 @@ come back beside the answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.media import is_media_uri, mime_type_of
-from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
 from airflow_batch_gemini.batch.rows import Row, RowBatch
-from airflow_batch_gemini.batch.template import Column, FilePart, Fixed, Segment
+from airflow_batch_gemini.batch.template import Column, FilePart, Fixed, Members, Segment, Value
 from airflow_batch_gemini.batch.text import NoTextError, text_of
+from airflow_batch_gemini.batch.typed import json_of
 
 _KEY = b'{"key":"' + WIRE_KEY_PREFIX.encode()
 
 _LINE_KEY = re.compile(rb'\{"key":("(?:[^"\\]|\\.)*")')
 
-Hole = Column | FilePart
+Filled = Callable[[Row], bytes]
+"""What a hole that is no text becomes for a row."""
+Hole = Column | Filled
 
 
 class Renderer:
@@ -35,7 +40,7 @@ class Renderer:
     """
 
     def __init__(
-        self, template: GeminiTemplate, *, key_column: str, max_line_bytes: int = lint.MAX_LINE_BYTES
+        self, template: Template, *, key_column: str, max_line_bytes: int = lint.MAX_LINE_BYTES
     ) -> None:
         self._key_column = key_column
         self._max_line = min(max_line_bytes, lint.MAX_LINE_BYTES)
@@ -85,11 +90,11 @@ class Renderer:
     def _line(self, key: str, row: Row) -> bytes:
         out = [_KEY, _hole_text(key, "key"), self._after_key]
         for hole, fixed in self._holes:
-            if isinstance(hole, FilePart):
-                out.append(_file_part(hole, row.get(hole.column)))
-            else:
+            if isinstance(hole, Column):
                 value = row.get(hole.name)
                 out.append(self._null if value is None else _hole_text(value, hole.name))
+            else:
+                out.append(hole(row))
             out.append(fixed)
         return b"".join(out)
 
@@ -113,9 +118,9 @@ def key_of(line: bytes) -> str:
 class _HoleError(Exception):
     """A value does not fit its hole."""
 
-    def __init__(self, rule: str, column: str, detail: str = "") -> None:
+    def __init__(self, rule: str, column: str, detail: str = "", *, path: str = "") -> None:
         super().__init__(rule)
-        self.rule, self.path, self.detail = rule, f"column {column!r}", detail
+        self.rule, self.path, self.detail = rule, path or f"column {column!r}", detail
 
 
 def _flat(segments: Sequence[Segment]) -> Iterator[bytes | Hole]:
@@ -123,7 +128,9 @@ def _flat(segments: Sequence[Segment]) -> Iterator[bytes | Hole]:
         if isinstance(segment, Fixed):
             yield segment.json.encode()
         elif isinstance(segment, FilePart):
-            yield segment
+            yield partial(_file_parts, segment)
+        elif isinstance(segment, Members):
+            yield partial(_present, _ready(segment, "request"))
         else:
             yield b'"'
             yield from (_escaped(one) if isinstance(one, str) else one for one in segment.pieces)
@@ -143,6 +150,13 @@ def _hole_text(value: Any, column: str) -> bytes:
         raise _HoleError("GB125", column, "half a character, a lone surrogate") from None
 
 
+def _file_parts(part: FilePart, row: Row) -> bytes:
+    value = row.get(part.column)
+    if isinstance(value, (list, tuple)):
+        return b"".join([_file_part(part, one) for one in value])
+    return _file_part(part, value)
+
+
 def _file_part(part: FilePart, value: Any) -> bytes:
     if value is None or value == "":
         return b""
@@ -152,4 +166,45 @@ def _file_part(part: FilePart, value: Any) -> bytes:
     if mime_type is None:
         raise _HoleError("GB110", part.column)
     uri = _hole_text(value, part.column)
-    return b',{"fileData":{"fileUri":"' + uri + b'","mimeType":"' + mime_type.encode() + b'"}}'
+    file = b',{"fileData":{"fileUri":"' + uri + b'","mimeType":"' + mime_type.encode() + b'"}'
+    return file + part.more.encode() + b"}"
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Members with their names escaped and their places known."""
+
+    begins: bytes
+    fixed: list[bytes]
+    values: list[tuple[bytes, str, Value]]
+    inner: list[_Ready]
+
+
+def _ready(members: Members, path: str) -> _Ready:
+    path = f"{path}.{members.name}"
+    return _Ready(
+        b'"' + _escaped(members.name) + b'":{',
+        [one.encode() for one in members.fixed],
+        [(b'"' + _escaped(name) + b'":', f"{path}.{name}", one) for name, one in members.values],
+        [_ready(one, path) for one in members.inner],
+    )
+
+
+def _present(members: _Ready, row: Row) -> bytes:
+    """Return the object after a comma, or nothing."""
+    found = _object(members, row)
+    return b"," + found if found else found
+
+
+def _object(members: _Ready, row: Row) -> bytes:
+    found = members.fixed.copy()
+    for name, path, value in members.values:
+        try:
+            text = json_of(row.get(value.column), value.kind)
+        except ValueError:  # of another kind, or of a type that no row should have
+            detail = f"column {value.column!r} wants {value.kind}"
+            raise _HoleError("GB126", value.column, detail, path=path) from None
+        if (text := text or value.default) is not None:
+            found.append(name + text.encode())
+    found += filter(None, [_object(one, row) for one in members.inner])
+    return members.begins + b",".join(found) + b"}" if found else b""

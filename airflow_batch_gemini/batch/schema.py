@@ -20,6 +20,8 @@ class Shape(StrEnum):
     """A bare word is as good as a JSON string: that is how Gemini answers an enum."""
     NUMBER = "number"
     BOOLEAN = "boolean"
+    VECTOR = "vector"
+    """An embedding model's: a list of numbers, and no text."""
 
 
 _SHAPES = {

@@ -1,7 +1,7 @@
 """A request with holes: compiled once into segments, which a row fills in Python and a column fills in SQL.
 
-A segment is fixed JSON, a JSON string with columns in it, or the part of a file whose URI a column holds. Their
-concatenation, holes filled, is the JSON of one request.
+A segment is fixed JSON, a JSON string with columns in it, the part of a file whose URI a column holds, or an object
+that has what columns say. Their concatenation, holes filled, is the JSON of one request.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from airflow_batch_gemini.batch.typed import Kind
 from airflow_batch_gemini.exceptions import TemplateError
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}\x00-\x1f\x7f]+)\}|[{}]")
@@ -49,14 +50,43 @@ class Text:
 
 @dataclass(frozen=True)
 class FilePart:
-    """``,{"fileData": …}`` after other parts, or nothing where the column is NULL or empty."""
+    """``,{"fileData": …}`` after other parts, for each URI of a column that has several; nothing for NULL and empty."""
 
     column: str
     mime_type: str | None
     """``None``: by the extension of each URI."""
+    more: str = ""
+    """JSON members of the part beside ``fileData``, each after a comma."""
 
 
-Segment = Fixed | Text | FilePart
+@dataclass(frozen=True)
+class Value:
+    """A hole that is no text: a member that is left out where the column is NULL and *default* ``None``."""
+
+    column: str
+    kind: Kind
+    default: str | None = None
+    """JSON."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """``,"name":{…}`` after other members: an object with holes in it, or nothing where it would be empty."""
+
+    name: str
+    fixed: tuple[str, ...]
+    """JSON of the members that every request has."""
+    values: tuple[tuple[str, Value], ...]
+    inner: tuple[Members, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns in it."""
+        own = tuple(value.column for _, value in self.values)
+        return own + tuple(column for one in self.inner for column in one.columns)
+
+
+Segment = Fixed | Text | FilePart | Members
 
 
 def parse_text(text: object, *, where: str) -> Text:
@@ -86,7 +116,11 @@ def parse_text(text: object, *, where: str) -> Text:
 
 
 def compile_request(request: Mapping[str, Any]) -> tuple[Segment, ...]:
-    """Return the segments of *request*, a JSON document whose leaves may be :class:`Text` or :class:`FilePart`."""
+    """Return the segments of *request*, a JSON document whose leaves may be holes.
+
+    A :class:`FilePart` stands after the first of its list; an object with a :class:`Value` in it is a member of
+    *request* itself, and not its first.
+    """
     segments: list[Segment] = []
     for segment in _emit(request):
         last = segments[-1] if segments else None
@@ -101,7 +135,7 @@ def columns_of(segments: Sequence[Segment]) -> tuple[str, ...]:
     """Return every column the segments need, in order of first use."""
     found: dict[str, None] = {}
     for segment in segments:
-        if isinstance(segment, Text):
+        if isinstance(segment, (Text, Members)):
             found.update(dict.fromkeys(segment.columns))
         elif isinstance(segment, FilePart):
             found[segment.column] = None
@@ -117,7 +151,7 @@ def check_columns(
     """
     for column in (key_column, *columns_of(segments)):
         if column not in available:
-            what = "key_column" if column == key_column else "the placeholder or media column"
+            what = "key_column" if column == key_column else "the template's column"
             shown = repr(column) if _TAME.fullmatch(column) else "whose name is not one word"
             raise TemplateError(
                 f"{what} {shown} is no column of {source}. Its columns: {_listed(available)}. Nothing was sent; "
@@ -138,6 +172,9 @@ def _emit(value: Any) -> Iterator[Segment]:
         yield value
     elif isinstance(value, Mapping):
         for i, (key, member) in enumerate(value.items()):
+            if i and _has_values(member):
+                yield _members(key, member)
+                continue
             yield Fixed(("{" if i == 0 else ",") + _json_name(key) + ":")
             yield from _emit(member)
         yield Fixed("}" if value else "{}")
@@ -150,6 +187,26 @@ def _emit(value: Any) -> Iterator[Segment]:
         yield Fixed("]")
     else:
         yield Fixed(_json(value))
+
+
+def _has_values(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(member, Value) or _has_values(member) for member in value.values()
+    )
+
+
+def _members(name: str, value: Mapping[str, Any]) -> Members:
+    values = tuple((key, member) for key, member in value.items() if isinstance(member, Value))
+    inner = tuple(_members(key, member) for key, member in value.items() if _has_values(member))
+    others = dict(value)
+    for known in (*(key for key, _ in values), *(one.name for one in inner)):
+        del others[known]
+    fixed = (_without_holes({key: member})[1:-1] for key, member in others.items())
+    return Members(name, tuple(fixed), values, inner)
+
+
+def _without_holes(value: Any) -> str:
+    return "".join(segment.json for segment in _emit(value) if isinstance(segment, Fixed))
 
 
 def _json_name(key: object) -> str:

@@ -9,10 +9,11 @@ from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_batch_gemini.batch import names
+from airflow_batch_gemini.batch.embedding import check_kind
 from airflow_batch_gemini.batch.names import DatasetName, TableName
 from airflow_batch_gemini.batch.parameters import query_parameters
-from airflow_batch_gemini.batch.parts import Limits
-from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.parts import MAX_ROWS, Limits
+from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import ConfigurationError
 
@@ -30,16 +31,17 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
 
     :param rendered: whether templated arguments have their values; until then only plain text is judged.
     """
-    if not isinstance(operator.template, GeminiTemplate | None):
+    if not isinstance(operator.template, Template | None):
         raise ConfigurationError(
-            "template= wants a GeminiTemplate, or None where the rows are requests. Nothing was sent."
+            "template= wants a GeminiTemplate or an EmbeddingTemplate, or None where the rows are requests. Nothing was "
+            "sent."
         )
     _check_source(operator, rendered=rendered)
     if operator.source_format is not None and operator.source_format not in get_args(Format):
         raise ConfigurationError(
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
         )
-    Limits(rows=operator.max_rows_per_part, size=operator.max_bytes_per_part)
+    limits_of(operator)
     for value, parse in (
         (operator.model, names.model_path),
         (operator.location, names.location),
@@ -52,8 +54,18 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
     ):
         if value is not None and (rendered or _is_plain(value)):
             parse(value)
-    if (operator.requests_dataset or operator.predictions_dataset) and _is_plain(operator.location):
+    tables = bool(operator.requests_dataset or operator.predictions_dataset)
+    if tables and _is_plain(operator.location):
         _check_region(operator.location)
+    if rendered or _is_plain(operator.model):
+        check_kind(operator.template, model=names.model_path(operator.model), tables=tables)
+
+
+def limits_of(operator: GeminiBatchPrepareOperator) -> Limits:
+    """Return what fits into one part: by default as much as a job of the template's kind takes."""
+    most = MAX_ROWS if operator.template is None else operator.template.max_rows
+    rows = most if operator.max_rows_per_part is None else operator.max_rows_per_part
+    return Limits(rows=rows, size=operator.max_bytes_per_part, most_rows=most)
 
 
 def _check_source(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:

@@ -11,7 +11,7 @@ from airflow_batch_gemini.batch.folders import partition_of, with_partition
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.ready import REQUEST, check_ready_columns
-from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import (
     Format,
     RowBatch,
@@ -43,7 +43,7 @@ class Source:
     :param rows: gives the rows each time it is called.
     """
 
-    template: GeminiTemplate | None
+    template: Template | None
     """``None``: the rows are requests."""
     sql: str | None = None
     parameters: Mapping[str, Any] | None = None

@@ -12,8 +12,8 @@ from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.ready import check_ready_columns
-from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
-from airflow_batch_gemini.batch.template import check_columns
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
+from airflow_batch_gemini.batch.template import FilePart, check_columns
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
 from airflow_batch_gemini.sql import prepare as statements
 from airflow_batch_gemini.sql.clone import drop_table
@@ -72,7 +72,7 @@ class RequestTables:
                 self._log.warning("%s is left behind without a manifest: %s", table, failed)
 
     def make(
-        self, sql: str, *, template: GeminiTemplate | None, key_column: str, limits: Limits
+        self, sql: str, *, template: Template | None, key_column: str, limits: Limits
     ) -> tuple[Part, ...]:
         """Make the requests of every row of *sql*, check them, and return the parts."""
         whole = self._tables.requests(0, self._salt)
@@ -88,7 +88,7 @@ class RequestTables:
             raise ServiceError(f"{table} was made and is gone. Nothing was sent; a retry makes it anew.")
         return info.columns
 
-    def _check(self, table: TableName, template: GeminiTemplate | None, limits: Limits) -> int:
+    def _check(self, table: TableName, template: Template | None, limits: Limits) -> int:
         """Refuse a table with a bad row; return the size of its largest request."""
         if template is None:
             self._refuse_what_is_no_request(table)
@@ -108,8 +108,14 @@ class RequestTables:
                 key=_without_prefix(twice["key"]),
                 detail=f"{twice['row_count']:,} rows have it",
             )
-        for bad in self._rows(statements.bad_media(table)) if template and template.media else ():
+        segments = () if template is None else template.segments
+        has_media = any(isinstance(segment, FilePart) for segment in segments)
+        for bad in self._rows(statements.bad_media(table)) if has_media else ():
             lint.refuse_row(bad["rule_id"], row=_QUERY, key=_without_prefix(bad["key"]))
+        unfit = statements.bad_values(table, segments)
+        for bad in self._rows(unfit) if unfit else ():
+            path = f"request.{bad['path'].removeprefix('$.')}"
+            lint.refuse_row("GB126", row=_QUERY, key=_without_prefix(bad["key"]), path=path)
         if found["row_count"] <= limits.rows and found["total_size"] <= limits.size:
             return 0
         return int(found["largest"])
@@ -174,7 +180,7 @@ class RequestTables:
 
 
 def _statement(
-    sql: str, table: TableName, template: GeminiTemplate | None, key_column: str, columns: Sequence[Column]
+    sql: str, table: TableName, template: Template | None, key_column: str, columns: Sequence[Column]
 ) -> str:
     """Return what makes the requests, once the columns of *sql* are known to suit."""
     names = [column.name for column in columns]

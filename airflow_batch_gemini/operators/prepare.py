@@ -15,13 +15,13 @@ from airflow.sdk import BaseOperator
 from airflow_batch_gemini.batch import lint, names
 from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
-from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_ROWS, Limits
+from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
 from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
-from airflow_batch_gemini.batch.request import GeminiTemplate
+from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place
+from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         attempt, and never made a list. It must yield the same rows again for the same requests.
     :param op_args: positional arguments for *rows*. Templated.
     :param op_kwargs: keyword arguments for *rows*, which also gets what it names of the context. Templated.
-    :param template: how a row becomes a request. ``None``: the rows are requests, ``{"request": {…}}`` with a key or
-        without, or requests alone; they are taken byte for byte.
+    :param template: how a row becomes a request: a ``GeminiTemplate``, or for an embedding model an
+        ``EmbeddingTemplate``, which takes neither *requests_dataset* nor *predictions_dataset*. ``None``: the rows are
+        requests, ``{"request": {…}}`` with a key or without, or requests alone; they are taken byte for byte.
     :param model: a model id, or a model's full path. Templated.
     :param location: where the jobs will run: a region, ``global``, ``us`` or ``eu``. Templated.
     :param work_uri: a folder on Cloud Storage; the batch gets one of its own below it. Templated.
@@ -82,7 +83,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param requests_dataset: make the requests in a table of this dataset; needs *sql* or *source_table*, and a dataset
         that lies in *location*. The tables expire after 30 days. Templated.
     :param predictions_dataset: let Vertex AI write its answers to a table of this dataset; the same holds. Templated.
-    :param max_rows_per_part: rows in one job, at most 200,000.
+    :param max_rows_per_part: rows in one job; by default as many as it takes, 200,000 or 1,000,000 for vectors.
     :param max_bytes_per_part: bytes in one job, at most 10^9.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
@@ -101,7 +102,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     def __init__(
         self,
         *,
-        template: GeminiTemplate | None,
+        template: Template | None,
         model: str,
         location: str,
         work_uri: str,
@@ -116,7 +117,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
         source_format: Format | None = None,
         requests_dataset: str | None = None,
         predictions_dataset: str | None = None,
-        max_rows_per_part: int = MAX_ROWS,
+        max_rows_per_part: int | None = None,
         max_bytes_per_part: int = MAX_BYTES,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
@@ -182,7 +183,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             table=TableName.parse(self.source_table, default_project=project) if self.source_table else None,
             requests=dataset(self.requests_dataset),
             predictions=dataset(self.predictions_dataset),
-            limits=Limits(rows=self.max_rows_per_part, size=self.max_bytes_per_part),
+            limits=limits_of(self),
         )
 
     def _on_storage(self, plan: Plan, hook: WorkspaceHook, context: Context) -> Manifest:

@@ -39,7 +39,7 @@ def classify(
 ), lines AS (
 {sources.lines(parts)}
 ), fields AS (
-{_fields()}
+{_fields(shape)}
 ), answers AS (
 {_answers(shape)}
 ), judged AS (
@@ -125,7 +125,10 @@ LEFT JOIN requests ON requests.key = lines.key AND requests.part = lines.part
 WHERE requests.key IS NULL"""
 
 
-def _fields() -> str:
+def _fields(shape: Shape) -> str:
+    vector = shape is Shape.VECTOR
+    prompt, total = (_count(name, vector=vector) for name in ("promptTokenCount", "totalTokenCount"))
+    values = "\n    JSON_QUERY(response, '$.embedding.values') AS vector," if vector else ""
     return f"""  SELECT
     part, key, status, processed_time,
     JSON_TYPE(response) AS response_type,
@@ -135,11 +138,11 @@ def _fields() -> str:
     NULLIF(JSON_VALUE(response, '$.candidates[0].finishReason'), '') AS finish_reason,
     NULLIF(JSON_VALUE(response, '$.candidates[0].finishMessage'), '') AS finish_message,
     JSON_VALUE(response, '$.modelVersion') AS model_version,
-    {_count("promptTokenCount")} AS prompt_tokens,
+    {prompt} AS prompt_tokens,
     {_count("cachedContentTokenCount")} AS cached_tokens,
     {_count("candidatesTokenCount")} AS output_tokens,
     {_count("thoughtsTokenCount")} AS thoughts_tokens,
-    {_count("totalTokenCount")} AS total_tokens,
+    {total} AS total_tokens,{values}
     (
       SELECT STRING_AGG(COALESCE(JSON_VALUE(said, '$.text'), ''), '' ORDER BY place)
       FROM UNNEST(JSON_QUERY_ARRAY(response, '$.candidates[0].content.parts')) AS said WITH OFFSET AS place
@@ -149,12 +152,14 @@ def _fields() -> str:
   FROM lines"""
 
 
-def _count(name: str) -> str:
-    return f"SAFE_CAST(JSON_VALUE(response, '$.usageMetadata.{name}') AS INT64)"
+def _count(name: str, *, vector: bool = False) -> str:
+    """An embedding model says one count, beside the vector."""
+    said = f"SAFE_CAST(JSON_VALUE(response, '$.usageMetadata.{name}') AS INT64)"
+    return f"COALESCE({said}, SAFE_CAST(JSON_VALUE(response, '$.tokenCount') AS INT64))" if vector else said
 
 
 def _answers(shape: Shape) -> str:
-    parsed = "" if shape is Shape.TEXT else f",\n    {sources.parse_json('text')} AS parsed"
+    parsed = "" if shape in (Shape.TEXT, Shape.VECTOR) else f",\n    {sources.parse_json('text')} AS parsed"
     return f"""  SELECT
     *,
     SAFE_CAST(JSON_VALUE(error, '$.error.code') AS INT64) AS code,
@@ -166,9 +171,27 @@ def _answers(shape: Shape) -> str:
 
 
 def _judged(shape: Shape) -> str:
+    failed = ("status != ''", "failed", "COALESCE(error_status, 'ROW_ERROR')")
+    cases = [failed, *(_vector_cases() if shape is Shape.VECTOR else _text_cases(shape))]
+    outcome = "\n".join(f"      WHEN {when} THEN '{then}'" for when, then, _ in cases)
+    reason = "\n".join(f"      WHEN {when} THEN {why}" for when, _, why in cases)
+    return f"""  SELECT
+    *,
+    CASE
+{outcome}
+      ELSE 'succeeded'
+    END AS outcome,
+    CASE
+{reason}
+      ELSE NULL
+    END AS reason,
+    IF(status != '', COALESCE(error_message, status), COALESCE(block_message, finish_message)) AS message
+  FROM answers"""
+
+
+def _text_cases(shape: Shape) -> list[tuple[str, str, str]]:
     blocked = ", ".join(string_literal(reason) for reason in BLOCKED_REASONS)
     cases = [
-        ("status != ''", "failed", "COALESCE(error_status, 'ROW_ERROR')"),
         ("block_reason IS NOT NULL", "blocked", "block_reason"),
         (
             "COALESCE(candidate_type, '') != 'object'",
@@ -188,20 +211,18 @@ def _judged(shape: Shape) -> str:
         cases.append(("parsed IS NULL", "invalid", "'NOT_JSON'"))
     if shape not in (Shape.TEXT, Shape.STRING, Shape.ANY):
         cases.append((f"JSON_TYPE(parsed) != '{shape}'", "invalid", f"'NOT_{shape.name}'"))
-    outcome = "\n".join(f"      WHEN {when} THEN '{then}'" for when, then, _ in cases)
-    reason = "\n".join(f"      WHEN {when} THEN {why}" for when, _, why in cases)
-    return f"""  SELECT
-    *,
-    CASE
-{outcome}
-      ELSE 'succeeded'
-    END AS outcome,
-    CASE
-{reason}
-      ELSE NULL
-    END AS reason,
-    IF(status != '', COALESCE(error_message, status), COALESCE(block_message, finish_message)) AS message
-  FROM answers"""
+    return cases
+
+
+def _vector_cases() -> list[tuple[str, str, str]]:
+    """One pass over the text of a vector tells whether it holds nothing but numbers."""
+    no_list = "COALESCE(JSON_TYPE(vector), '') != 'array'"
+    numbers = string_literal("^\\[[-+0-9.eE,]+\\]$")
+    return [
+        ("COALESCE(response_type, '') != 'object'", "failed", "'NO_RESPONSE'"),
+        (f"{no_list} OR JSON_QUERY(vector, '$[0]') IS NULL", "failed", "'NO_EMBEDDING'"),
+        (f"NOT REGEXP_CONTAINS(TO_JSON_STRING(vector), {numbers})", "invalid", "'NOT_NUMBERS'"),
+    ]
 
 
 def _ranked() -> str:
@@ -220,6 +241,8 @@ def _ranked() -> str:
 def _answer_column(shape: Shape) -> str:
     if shape is Shape.TEXT:
         return "CAST(NULL AS JSON)"
+    if shape is Shape.VECTOR:
+        return "IF(ranked.outcome = 'succeeded', ranked.vector, NULL)"
     if shape is Shape.STRING:
         whole = "IF(JSON_TYPE(ranked.parsed) = 'string', ranked.parsed, TO_JSON(ranked.text))"
         return f"IF(ranked.outcome = 'succeeded', {whole}, NULL)"

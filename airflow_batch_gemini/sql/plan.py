@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_batch_gemini.batch.embedding import is_embedding_model
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.landing import JobOutcome, TableInfo
 from airflow_batch_gemini.batch.loading import PartJob, check_shards, prediction_files
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
-from airflow_batch_gemini.batch.schema import shape_of
+from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, load_requests, query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, audit, classify
@@ -241,7 +242,8 @@ class LoadPlan:
             run_id=self.manifest.identity.run_id,
             batch_date=batch_date,
         )
-        shape = shape_of(self.manifest.response_schema)
+        manifest = self.manifest
+        shape = Shape.VECTOR if is_embedding_model(manifest.model) else shape_of(manifest.response_schema)
         return query_into(classify(self.sources, provenance, shape=shape, price=price), self.outcomes)
 
     def audit(self) -> dict[str, Any]:

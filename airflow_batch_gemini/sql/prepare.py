@@ -6,24 +6,21 @@ The same compiled template that renders lines in Python renders the expression h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from airflow_batch_gemini.batch import landing
 from airflow_batch_gemini.batch.lint import MAX_KEY_BYTES
-from airflow_batch_gemini.batch.media import EXTENSION_PATTERN, MIME_TYPES, URI_PATTERN
+from airflow_batch_gemini.batch.media import URI_PATTERN
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parts import Limits
-from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, GeminiTemplate
-from airflow_batch_gemini.batch.template import FilePart, Fixed, Segment
-from airflow_batch_gemini.exceptions import SourceError, TemplateError
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
+from airflow_batch_gemini.batch.template import Segment
+from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.sql.literal import identifier, string_literal
+from airflow_batch_gemini.sql.rendering import ROWS, request_expression, text_expression, value_paths
 
 EXPIRES_AFTER_DAYS = 30
 
-_ROWS = "gemini_rows"
-_CASTABLE = frozenset(
-    {"BOOL", "BYTES", "INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "DATE", "DATETIME", "TIME", "TIMESTAMP"}
-)
 _LINE_OVERHEAD = len('{"key":"","request":}\n')
 _SIZE = f"BYTE_LENGTH(key) + BYTE_LENGTH(TO_JSON_STRING(request)) + {_LINE_OVERHEAD}"
 """Bytes of the request as a line of a file, so that one limit serves both media."""
@@ -35,7 +32,7 @@ def source_query(sql: str, *, key_column: str) -> str:
 
     Ordered by key: a repeated preparation then gives the same bytes, and with them the same fingerprint.
     """
-    return f"SELECT * FROM {_subquery(sql)} ORDER BY {_ROWS}.{identifier(key_column)}"
+    return f"SELECT * FROM {_subquery(sql)} ORDER BY {ROWS}.{identifier(key_column)}"
 
 
 def select_columns(table: TableName, columns: Sequence[str]) -> str:
@@ -52,7 +49,7 @@ def create_requests(
     sql: str,
     *,
     table: TableName,
-    template: GeminiTemplate,
+    template: Template,
     key_column: str,
     columns: Sequence[landing.Column],
 ) -> str:
@@ -61,7 +58,7 @@ def create_requests(
     :param columns: the columns of *sql*, with their types.
     """
     by_name = {column.name: column for column in columns}
-    key = _text(by_name[key_column])
+    key = text_expression(by_name[key_column])
     request = request_expression(template.segments, columns=by_name, null_as=template.null_as)
     return (
         f"{_create(table)}\n"
@@ -78,13 +75,13 @@ def create_ready_made(
     What is no JSON becomes NULL, which :func:`no_requests` finds.
     """
     by_name = {column.name: column for column in columns}
-    kind, name = by_name["request"].type, f"{_ROWS}.{identifier('request')}"
+    kind, name = by_name["request"].type, f"{ROWS}.{identifier('request')}"
     if kind not in {"JSON", "STRING"} or by_name["request"].mode == "REPEATED":
         raise SourceError(
             f"Column 'request' is of type {kind}; ready-made requests are JSON, or STRING that holds JSON. Nothing was "
             "sent; use TO_JSON()."
         )
-    key = _text(by_name[key_column])
+    key = text_expression(by_name[key_column])
     request = name if kind == "JSON" else f"SAFE.PARSE_JSON({name})"
     return (
         f"{_create(table)}\n"
@@ -105,14 +102,6 @@ def no_requests(table: TableName) -> str:
         f"  {cached} AS cached FROM {table.sql})\n"
         "WHERE kind IS NULL OR kind != 'object' OR bare OR cached ORDER BY key LIMIT 1"
     )
-
-
-def request_expression(
-    segments: Sequence[Segment], *, columns: Mapping[str, landing.Column], null_as: str
-) -> str:
-    """Return the JSON expression of a compiled template over the columns of one row."""
-    rendered = [_segment(segment, columns, null_as) for segment in segments]
-    return f"PARSE_JSON(CONCAT({', '.join(rendered)}))"
 
 
 def totals(table: TableName, *, max_line_bytes: int) -> str:
@@ -143,9 +132,25 @@ def bad_media(table: TableName) -> str:
     well_formed = f"REGEXP_CONTAINS({uri}, {string_literal(f'^(?:{URI_PATTERN})$')})"
     return (
         f"SELECT key, IF({well_formed}, 'GB110', 'GB109') AS rule_id\n"
-        f"FROM {table.sql}, UNNEST(JSON_QUERY_ARRAY(request, '$.contents[0].parts')) AS part\n"
+        f"FROM {table.sql}, UNNEST(JSON_QUERY_ARRAY(request, '$.contents')) AS turn,\n"
+        "  UNNEST(JSON_QUERY_ARRAY(turn, '$.parts')) AS part\n"
         f"WHERE {uri} IS NOT NULL AND (NOT {well_formed} OR JSON_VALUE(part, '$.fileData.mimeType') = '')\n"
         "ORDER BY key LIMIT 1"
+    )
+
+
+def bad_values(table: TableName, segments: Sequence[Segment]) -> str | None:
+    """Return the query for a request with a value that does not fit its field (GB126), and for the path of that.
+
+    ``None`` when the template has no such fields.
+    """
+    paths = [string_literal(path) for path in value_paths(segments)]
+    if not paths:
+        return None
+    cases = " ".join(f"WHEN JSON_TYPE(JSON_QUERY(request, {path})) = 'null' THEN {path}" for path in paths)
+    return (
+        f"SELECT key, path FROM (SELECT key, CASE {cases} END AS path FROM {table.sql})\n"
+        "WHERE path IS NOT NULL ORDER BY key LIMIT 1"
     )
 
 
@@ -199,58 +204,4 @@ def _create(table: TableName) -> str:
 
 def _subquery(sql: str) -> str:
     """The line ends keep a comment at the end of *sql* from swallowing what follows."""
-    return f"(\n{sql.strip().removesuffix(';')}\n) AS {_ROWS}"
-
-
-def _segment(segment: Segment, columns: Mapping[str, landing.Column], null_as: str) -> str:
-    if isinstance(segment, Fixed):
-        return string_literal(segment.json)
-    if isinstance(segment, FilePart):
-        return _file_part(segment, columns[segment.column])
-    pieces = [
-        string_literal(piece)
-        if isinstance(piece, str)
-        else f"IFNULL({_text(columns[piece.name])}, {string_literal(null_as)})"
-        for piece in segment.pieces
-    ]
-    return f"TO_JSON_STRING(CONCAT({', '.join(pieces)}))"
-
-
-def _text(column: landing.Column) -> str:
-    """The text of a column, as ``batch.text.text_of`` writes it."""
-    name = f"{_ROWS}.{identifier(column.name)}"
-    if column.mode == "REPEATED":
-        return f"TO_JSON_STRING(IFNULL({name}, []))"
-    if column.type == "STRING":
-        return name
-    if column.type in _CASTABLE:
-        return f"CAST({name} AS STRING)"
-    if column.type == "STRUCT":
-        return f"IF({name} IS NULL, NULL, TO_JSON_STRING({name}))"
-    if column.type == "JSON":
-        return f"IFNULL(JSON_VALUE({name}), NULLIF(TO_JSON_STRING({name}), 'null'))"
-    raise TemplateError(
-        f"Column {column.name} is of type {column.type}, which has no text here. Nothing was sent; cast it."
-    )
-
-
-def _file_part(part: FilePart, column: landing.Column) -> str:
-    if column.type != "STRING" or column.mode == "REPEATED":
-        raise TemplateError(
-            f"Media column {column.name} is of type {column.type}; URIs are STRING. Nothing was sent; cast it."
-        )
-    uri = f"{_ROWS}.{identifier(column.name)}"
-    mime_type = string_literal(part.mime_type) if part.mime_type else _mime_type(uri)
-    head, middle, tail = (string_literal(text) for text in (',{"fileData":{"fileUri":', ',"mimeType":', "}}"))
-    file = f"CONCAT({head}, TO_JSON_STRING({uri}), {middle}, TO_JSON_STRING({mime_type}), {tail})"
-    return f"IF(IFNULL({uri}, '') = '', '', {file})"
-
-
-def _mime_type(uri: str) -> str:
-    """By extension; an unknown one gives an empty text, which the check of media refuses."""
-    cases = " ".join(
-        f"WHEN {string_literal(extension)} THEN {string_literal(mime_type)}"
-        for extension, mime_type in MIME_TYPES.items()
-    )
-    extension = f"LOWER(REGEXP_EXTRACT(CONCAT({uri}, '#'), {string_literal(EXTENSION_PATTERN)}))"
-    return f"CASE {extension} {cases} ELSE '' END"
+    return f"(\n{sql.strip().removesuffix(';')}\n) AS {ROWS}"

@@ -91,6 +91,43 @@ def test_an_answer_that_does_not_fit_the_schema_is_invalid(
         assert reading.text is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome", "reason"),
+    [
+        ("vector", "succeeded", None),
+        ("vector_whole", "succeeded", None),
+        ("vector_empty", "failed", "NO_EMBEDDING"),
+        ("vector_text", "failed", "NO_EMBEDDING"),
+        ("embedding_absent", "failed", "NO_EMBEDDING"),
+        ("vector_of_null", "invalid", "NOT_NUMBERS"),
+        ("vector_of_true", "invalid", "NOT_NUMBERS"),
+        ("vector_of_lists", "invalid", "NOT_NUMBERS"),
+        ("vector_failed", "failed", "ROW_ERROR"),
+        ("answer_array", "failed", "NO_EMBEDDING"),
+        ("response_null", "failed", "NO_RESPONSE"),
+    ],
+)
+def test_of_an_embedding_model_only_a_vector_of_numbers_succeeds(
+    name: str, outcome: str, reason: str | None
+) -> None:
+    """A text is no answer of it, and a vector none of another model."""
+    reading = read(CORPUS[name], Shape.VECTOR)
+    assert (reading.outcome, reading.reason) == (outcome, reason)
+    assert reading.answer == (
+        CORPUS[name]["response"]["embedding"]["values"] if outcome == "succeeded" else None
+    )
+    if name.startswith("vector"):
+        assert read(CORPUS[name]).outcome is Outcome.FAILED
+
+
+def test_an_embedding_model_says_one_count_of_tokens() -> None:
+    """Beside the vector; should it say them as other models do, that is read."""
+    assert read(CORPUS["vector"], Shape.VECTOR).tokens == Tokens(prompt=2, total=2)
+    assert read(CORPUS["vector_tokens_twice"], Shape.VECTOR).tokens == Tokens(prompt=5, total=6)
+    assert read(CORPUS["vector_alone"], Shape.VECTOR).tokens == Tokens()
+    assert read(CORPUS["vector"]).tokens == Tokens()
+
+
 def test_text_is_every_part_but_the_thoughts_joined_in_order() -> None:
     """parts[0] alone would be a part of the answer."""
     thought = {"text": "hm", "thought": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import googlesql
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ TARGET = TableName.parse("proj-x.d.gemini_input_e1_abc")
 @pytest.fixture(scope="module")
 def analyse() -> Any:
     """Analyse a statement with the source table in the catalog."""
+    googlesql.load()
     from zetasql.api import Analyzer, CatalogBuilder, TableBuilder
     from zetasql.types import AnalyzerOptions, LanguageFeature, LanguageOptions, TypeKind
 

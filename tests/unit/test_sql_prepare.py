@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import googlesql
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,6 +37,7 @@ class Judge:
     """GoogleSQL with a request table in its catalog, in UTC as BigQuery is."""
 
     def __init__(self) -> None:
+        googlesql.load()
         from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
         from zetasql.types import AnalyzerOptions, LanguageOptions, TypeKind, ZetaSQLBuiltinFunctionOptions
 

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import googlesql
 import pytest
 from outcome_corpus import CORPUS, candidate, line, response
 
@@ -42,6 +43,7 @@ class Judge:
     """GoogleSQL with our tables in its catalog."""
 
     def __init__(self) -> None:
+        googlesql.load()
         from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
         from zetasql.types import (
             AnalyzerOptions,

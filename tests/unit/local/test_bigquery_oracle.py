@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import googlesql
 import pytest
 from bigquery_engine import Engine
 
@@ -533,6 +534,7 @@ QUERIES = [
 @pytest.fixture(scope="session")
 def oracle() -> Callable[[str], Any]:
     """Google's implementation; it takes some seconds to load, so there is one for all tests."""
+    googlesql.load()
     from zetasql.api import CatalogBuilder, PreparedQuery
     from zetasql.types import AnalyzerOptions, LanguageOptions, ZetaSQLBuiltinFunctionOptions
 
