@@ -33,8 +33,8 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
     """
     if not isinstance(operator.template, Template | None):
         raise ConfigurationError(
-            "template= wants a GeminiTemplate or an EmbeddingTemplate, or None where the rows are requests. Nothing was "
-            "sent."
+            "template= wants a GeminiTemplate or an EmbeddingTemplate, or None where the rows are requests. Nothing "
+            "was sent."
         )
     _check_source(operator, rendered=rendered)
     if operator.source_format is not None and operator.source_format not in get_args(Format):

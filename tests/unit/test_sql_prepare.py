@@ -293,7 +293,7 @@ def test_a_column_that_has_no_text_is_refused_before_the_statement_runs() -> Non
             prepare.create_requests(
                 "SELECT 1", table=TABLE, template=template, key_column="key", columns=columns
             )
-    for kind, mode in (("INT64", "NULLABLE"), ("STRING", "REPEATED")):
+    for kind, mode in (("INT64", "NULLABLE"), ("INT64", "REPEATED")):
         columns = [Column("key", "STRING"), Column("m", kind, mode)]
         template = GeminiTemplate(prompt="x", media=[Media(column="m")])
         with pytest.raises(TemplateError, match="Media column m"):
