@@ -91,29 +91,50 @@ def jsonl_batches(stream: BinaryIO, *, source: str) -> Iterator[RowBatch]:
 
     :raises SourceError: naming the line, for anything but a JSON object in valid UTF-8.
     """
-    number, rows, size, blank = 0, list[Row](), 0, 0
-    for line in _lines(stream, source):
-        number += 1
+    number, blank = 0, 0
+    for block in _blocks(stream, source):
+        for start in range(0, len(block), ROWS_PER_BATCH):
+            lines, first = block[start : start + ROWS_PER_BATCH], number + 1
+            number += len(lines)
+            rows = _all_parsed(lines)
+            if rows is None or blank:
+                rows, empty = _one_by_one(lines, source, first, after_blank=blank)
+                blank = blank or empty
+            if rows:
+                yield RowBatch(source=source, unit="line", first=first, rows=rows)
+
+
+def _all_parsed(lines: Sequence[bytes]) -> list[Row] | None:
+    """Parse lines that are all good; where one is not, who reads them one by one knows which."""
+    try:
+        rows = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        return None
+    return rows if set(map(type, rows)) == {dict} else None
+
+
+def _one_by_one(
+    lines: Sequence[bytes], source: str, first: int, *, after_blank: int
+) -> tuple[list[Row], int]:
+    """Return the rows, and the number of the first empty line, which nothing may follow; 0 when there is none."""
+    rows: list[Row] = []
+    blank = after_blank
+    for number, line in enumerate(lines, first):
         if not line.strip():
             blank = blank or number
-            continue
-        if blank:
+        elif blank:
             raise _bad_line(source, blank, "is empty")
-        rows.append(_parsed(line, source, number))
-        size += len(line)
-        if len(rows) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
-            yield RowBatch(source=source, unit="line", first=number - len(rows) + 1, rows=rows)
-            rows, size = [], 0
-    if rows:
-        first = (blank or number + 1) - len(rows)
-        yield RowBatch(source=source, unit="line", first=first, rows=rows)
+        else:
+            rows.append(_parsed(line, source, number))
+    return rows, blank
 
 
-def _lines(stream: BinaryIO, source: str) -> Iterator[bytes]:
+def _blocks(stream: BinaryIO, source: str) -> Iterator[list[bytes]]:
+    """Yield the lines, some megabytes of them at a time."""
     tail = stream.read(BYTES_PER_READ).removeprefix(_BOM)
     while tail:
         *whole, tail = tail.split(b"\n")
-        yield from whole
+        yield whole
         if len(tail) > MAX_LINE_BYTES:
             raise SourceError(
                 f"{source} has a line of more than {MAX_LINE_BYTES // 1_000_000} MB: it is no JSONL. Nothing was sent."
@@ -127,7 +148,7 @@ def _lines(stream: BinaryIO, source: str) -> Iterator[bytes]:
         tail = b"".join(pieces)
         if not chunk:
             if tail:
-                yield tail
+                yield [tail]
             return
 
 
