@@ -8,7 +8,7 @@ opaque to it, so its rules do not bind there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -130,6 +130,13 @@ def key_rule(key: str) -> str | None:
     if len(key) > MAX_KEY_BYTES // 4 and len(key.encode(errors="replace")) > MAX_KEY_BYTES:
         return "GB123"
     return "GB124" if _CONTROL.search(key) else None
+
+
+def keys_are_fine(keys: Sequence[str]) -> bool:
+    """Whether it is plain that none of *keys* breaks a rule; ``False`` says nothing."""
+    lengths = list(map(len, keys))
+    fits = min(lengths, default=1) > 0 and max(lengths, default=0) <= MAX_KEY_BYTES // 4
+    return fits and not _CONTROL.search("".join(keys))
 
 
 def lint_request(request: Mapping[str, Any], *, importer: bool) -> Iterator[Finding]:

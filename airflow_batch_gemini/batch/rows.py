@@ -105,28 +105,20 @@ def jsonl_batches(stream: Reads, *, source: str, keep_lines: bool = False) -> It
     :param keep_lines: whether ``lines`` of each batch are wanted.
     :raises SourceError: naming the line, for anything but a JSON object in valid UTF-8.
     """
-    number, rows, size, blank = 0, list[Any](), 0, 0
-    for line in _lines(stream, source):
-        number += 1
-        if not line.strip():
-            blank = blank or number
-            continue
-        if blank:
-            raise _bad_line(source, blank, "is empty")
-        rows.append(line if keep_lines else _parsed(line, source, number))
-        size += len(line)
-        if len(rows) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
-            yield _jsonl_batch(source, number - len(rows) + 1, rows, keep_lines=keep_lines)
-            rows, size = [], 0
-    if rows:
-        yield _jsonl_batch(source, (blank or number + 1) - len(rows), rows, keep_lines=keep_lines)
-
-
-def _jsonl_batch(source: str, first: int, rows: list[Any], *, keep_lines: bool) -> RowBatch:
-    if not keep_lines:
-        return RowBatch(source=source, unit="line", first=first, rows=rows)
-    lazy = _LazyRows(rows, source, first)
-    return RowBatch(source=source, unit="line", first=first, rows=lazy, lines=rows)
+    number, blank = 0, 0
+    for block in _blocks(stream, source):
+        for start in range(0, len(block), ROWS_PER_BATCH):
+            lines, first = block[start : start + ROWS_PER_BATCH], number + 1
+            number += len(lines)
+            if blank or not all(map(bytes.strip, lines)):
+                lines, blank = _up_to_blank(lines, source, first, blank)
+            if lines and keep_lines:
+                lazy = _LazyRows(lines, source, first)
+                yield RowBatch(source=source, unit="line", first=first, rows=lazy, lines=lines)
+            elif lines:
+                yield RowBatch(
+                    source=source, unit="line", first=first, rows=_all_parsed(lines, source, first)
+                )
 
 
 class _LazyRows(Sequence[Row]):
@@ -142,11 +134,35 @@ class _LazyRows(Sequence[Row]):
         return _parsed(self._lines[index], self._source, self._first + index)
 
 
-def _lines(stream: Reads, source: str) -> Iterator[bytes]:
+def _up_to_blank(lines: list[bytes], source: str, first: int, blank: int) -> tuple[list[bytes], int]:
+    """Return the lines before the first empty one, and its number; none but empty ones may follow.
+
+    :param blank: the number of an empty line before these, or 0.
+    """
+    end = 0 if blank else next(index for index, line in enumerate(lines) if not line.strip())
+    blank = blank or first + end
+    if any(map(bytes.strip, lines[end:])):
+        raise _bad_line(source, blank, "is empty")
+    return lines[:end], blank
+
+
+def _all_parsed(lines: Sequence[bytes], source: str, first: int) -> list[Row]:
+    """Parse lines in one go; where one is bad, one by one, to say which."""
+    try:
+        rows = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        rows = []
+    if set(map(type, rows)) == {dict}:
+        return rows
+    return [_parsed(line, source, number) for number, line in enumerate(lines, first)]
+
+
+def _blocks(stream: Reads, source: str) -> Iterator[list[bytes]]:
+    """Yield the lines, some megabytes of them at a time."""
     tail = stream.read(BYTES_PER_READ).removeprefix(_BOM)
     while tail:
         *whole, tail = tail.split(b"\n")
-        yield from whole
+        yield whole
         if len(tail) > MAX_LINE_BYTES:
             raise SourceError(
                 f"{source} has a line of more than {MAX_LINE_BYTES // 1_000_000} MB: it is no JSONL. Nothing was sent."
@@ -160,7 +176,7 @@ def _lines(stream: Reads, source: str) -> Iterator[bytes]:
         tail = b"".join(pieces)
         if not chunk:
             if tail:
-                yield tail
+                yield [tail]
             return
 
 
