@@ -33,7 +33,7 @@ class Tally:
     unknown: int
     """Output lines whose key is no request of this batch."""
     answered: Mapping[int, int] = field(default_factory=dict)
-    """Rows of every part that a line came back for."""
+    """Requests of every part that a line came back for."""
 
     @property
     def rows(self) -> int:
@@ -43,7 +43,7 @@ class Tally:
     @property
     def duplicates(self) -> int:
         """Output lines beyond the first of their key."""
-        return self.lines - self.unknown - (self.rows - self.outcomes[Outcome.MISSING])
+        return self.lines - self.unknown - sum(self.answered.values())
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:

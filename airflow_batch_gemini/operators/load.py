@@ -163,7 +163,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         for table in plan.kept:
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(step("audit", plan.audit())))
-        audit(counted, rows=plan.manifest.rows, landed=landed.lines)
+        audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
         notes = check_answered(plan.jobs_by_part, counted.answered)
         for note in notes:
             self.log.warning("%s", note)
