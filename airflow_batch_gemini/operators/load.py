@@ -179,6 +179,8 @@ class GeminiBatchLoadOperator(BaseOperator):
             loaded_at=time.time(),
             corrupt_lines=landed.corrupt,
             notes=notes,
+            copies=plan.manifest.copies.rows if plan.manifest.copies else 0,
+            answered_before=plan.manifest.answered,
             attempt=attempt,
         )
         return self._tell(context, plan, report)
