@@ -62,6 +62,17 @@ class Part:
     """crc32c of the file as Cloud Storage reports it (base64); for a table, a checksum over its rows."""
 
 
+@dataclass(frozen=True)
+class Aside:
+    """Rows of the batch for which nothing is sent: written down beside the requests, so that they are accounted for."""
+
+    uri: str
+    """``gs://….jsonl`` or ``bq://project.dataset.table``."""
+    rows: int
+    checksum: str = ""
+    """crc32c of the file as Cloud Storage reports it (base64); empty for a table."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything known of a batch after preparation."""
@@ -83,6 +94,14 @@ class Manifest:
     """RFC 3339 UTC, from the logical start of preparation; informative only, not part of the fingerprint."""
     attempt: str = ""
     """Task-instance id (uuid7) of the attempt that prepared it; later attempts compare greater."""
+    fingerprinted: bool = False
+    """Whether each request carries its fingerprint, by which copies and later batches find its answer."""
+    copies: Aside | None = None
+    """Rows that get the answer of the row that sends the same request: ``key``, ``fingerprint``."""
+    rejected: Aside | None = None
+    """Rows that a rule kept from being sent: ``key``, ``rule``, ``message``."""
+    answered: int = 0
+    """Rows left out because an earlier batch has their answer; they are no rows of this batch."""
 
     @property
     def batch_id(self) -> str:
@@ -93,6 +112,11 @@ class Manifest:
     def rows(self) -> int:
         """Requests in all parts."""
         return sum(part.rows for part in self.parts)
+
+    @property
+    def accounted_rows(self) -> int:
+        """Rows that get an outcome: the requests, and what was put aside."""
+        return self.rows + sum(aside.rows for aside in (self.copies, self.rejected) if aside)
 
     @property
     def size(self) -> int:
@@ -140,6 +164,9 @@ class Manifest:
             batch_id, rows = document.pop("batch_id"), document.pop("rows")
             document["identity"] = Identity(**document["identity"])
             document["parts"] = tuple(Part(**part) for part in document["parts"])
+            for name in ("copies", "rejected"):
+                if document.get(name) is not None:
+                    document[name] = Aside(**document[name])
             manifest = cls(**document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
@@ -232,6 +259,16 @@ class Workspace:
         """The checked request file of a part."""
         return self.folder / f"requests/part-{part:05d}.jsonl"
 
+    @property
+    def copies(self) -> GcsUri:
+        """Rows that get another row's answer."""
+        return self.folder / "requests/copies.jsonl"
+
+    @property
+    def rejected(self) -> GcsUri:
+        """Rows that a rule kept from being sent."""
+        return self.folder / "requests/rejected.jsonl"
+
     def ledger(self, part: int) -> GcsUri:
         """What has been paid for; changed by compare-and-set only."""
         return self.folder / f"ledger/part-{part:05d}.json"
@@ -260,6 +297,14 @@ class BatchTables:
         return self.dataset.table(
             "_".join(filter(None, [f"gemini_requests_{self.batch_id}_{part:05d}", attempt]))
         )
+
+    def copies(self, attempt: str = "") -> TableName:
+        """Rows that get another row's answer."""
+        return self.dataset.table("_".join(filter(None, [f"gemini_copies_{self.batch_id}", attempt])))
+
+    def rejected(self, attempt: str = "") -> TableName:
+        """Rows that a rule kept from being sent."""
+        return self.dataset.table("_".join(filter(None, [f"gemini_rejected_{self.batch_id}", attempt])))
 
     def job_input(self, part: int, epoch: int) -> TableName:
         """The clone of the requests that one job reads."""

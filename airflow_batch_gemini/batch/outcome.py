@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     BLOCKED = "blocked"
     FAILED = "failed"
     MISSING = "missing"
+    REJECTED = "rejected"
+    """Never sent: a rule said beforehand that it would fail, or fail all the others with it."""
 
 
 BLOCKED_REASONS = (

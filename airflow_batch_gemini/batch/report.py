@@ -33,7 +33,7 @@ class Tally:
     unknown: int
     """Output lines whose key is no request of this batch."""
     answered: Mapping[int, int] = field(default_factory=dict)
-    """Rows of every part that a line came back for."""
+    """Requests of every part that a line came back for."""
 
     @property
     def rows(self) -> int:
@@ -43,7 +43,7 @@ class Tally:
     @property
     def duplicates(self) -> int:
         """Output lines beyond the first of their key."""
-        return self.lines - self.unknown - (self.rows - self.outcomes[Outcome.MISSING])
+        return self.lines - self.unknown - sum(self.answered.values())
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
@@ -113,6 +113,10 @@ class Report:
     times: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     """What a person should look at."""
+    copies: int = 0
+    """Rows that share another row's request, which was paid for once."""
+    answered_before: int = 0
+    """Rows left out because an earlier batch has their answer; not among *rows*."""
     attempt: str = ""
     """The task instance that loaded; later ones compare greater."""
 
@@ -157,6 +161,8 @@ class Report:
         loaded_at: float,
         corrupt_lines: int = 0,
         notes: Sequence[str] = (),
+        copies: int = 0,
+        answered_before: int = 0,
         attempt: str = "",
     ) -> Report:
         """Put a report together.
@@ -184,6 +190,8 @@ class Report:
                 "loaded": _rfc3339(loaded_at),
             },
             notes=list(notes),
+            copies=copies,
+            answered_before=answered_before,
             attempt=attempt,
         )
 
@@ -191,10 +199,13 @@ class Report:
         """Return the small table that ends the log of the load."""
         cells = [("batch", self.batch_id), ("model", self.model), ("rows", f"{self.rows:,}")]
         cells += [(f"  {name}", f"{count:,}") for name, count in self.outcomes.items() if count]
-        if self.duplicates:
-            cells.append(("duplicate lines", f"{self.duplicates:,}"))
-        if self.corrupt_lines:
-            cells.append(("corrupt lines", f"{self.corrupt_lines:,}"))
+        seldom = {
+            "rows that share a request": self.copies,
+            "rows answered before": self.answered_before,
+            "duplicate lines": self.duplicates,
+            "corrupt lines": self.corrupt_lines,
+        }
+        cells += [(name, f"{count:,}") for name, count in seldom.items() if count]
         cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
         cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
         if self.without_tokens:

@@ -37,6 +37,10 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             "was sent."
         )
     _check_source(operator, rendered=rendered)
+    if operator.incremental != (operator.results_table is not None):
+        raise ConfigurationError(
+            "incremental=True and results_table= go together: that is where earlier answers are. Nothing was sent."
+        )
     if operator.source_format is not None and operator.source_format not in get_args(Format):
         raise ConfigurationError(
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
@@ -50,6 +54,7 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         (operator.source_table or None, _table),
         (operator.requests_dataset or None, _dataset),
         (operator.predictions_dataset or None, _dataset),
+        (operator.results_table, _table),
         (operator.project_id or None, names.project_id),
     ):
         if value is not None and (rendered or _is_plain(value)):

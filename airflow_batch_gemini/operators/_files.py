@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
-from airflow_batch_gemini.batch.manifest import Part, Workspace
+from airflow_batch_gemini.batch.manifest import Aside, Part, Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.progress import Progress, duration
 from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
+from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Places, RowBatch
 from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError
+from airflow_batch_gemini.operators._unsent import Unsent
 
 if TYPE_CHECKING:
     from io import RawIOBase
@@ -38,18 +40,30 @@ class RequestFiles:
     Leaving the ``with`` block by an error deletes every file it wrote, in exactly the generation it wrote.
 
     :param progress: how far the rows have been read; tells how long the rest will take.
+    :param sieve: holds back what need not be sent.
     """
 
     def __init__(
-        self, hook: WorkspaceHook, workspace: Workspace, log: Logger, progress: Progress | None = None
+        self,
+        hook: WorkspaceHook,
+        workspace: Workspace,
+        log: Logger,
+        progress: Progress | None = None,
+        sieve: Sieve | None = None,
     ) -> None:
         self._hook = hook
         self._workspace = workspace
         self._log = log
         self._progress = progress or Progress()
+        self._sieve = sieve
+        self._unsent = Unsent()
         self._keys = KeyMemory()
         self._places = Places()
         self._open = ExitStack()
+        self._beside = ExitStack()
+        self._copies: ObjectWriter | None = None
+        self._copied = 0
+        self._put_aside: list[ObjectInfo] = []
         self._writer: ObjectWriter | None = None
         self._rows: list[int] = []
         self._written: list[ObjectInfo] = []
@@ -65,10 +79,12 @@ class RequestFiles:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._unsent.close()
         if kind is None:
             return
         try:
             self._open.__exit__(kind, error, traceback)
+            self._beside.__exit__(kind, error, traceback)
         finally:
             self._take_away()
 
@@ -82,6 +98,7 @@ class RequestFiles:
         for piece in slices(self._rendered(batches, renderer), limits):
             self._add(piece)
         self._finish_part()
+        self._finish_copies()
         self._refuse_duplicates()
         self._tell("in all")
         return tuple(
@@ -89,12 +106,22 @@ class RequestFiles:
             for index, (rows, info) in enumerate(zip(self._rows, self._written, strict=True))
         )
 
+    @property
+    def copies(self) -> Aside | None:
+        """Rows that get another row's answer."""
+        return next((Aside(info.uri, self._copied, info.crc32c) for info in self._put_aside), None)
+
+    @property
+    def answered(self) -> int:
+        """Rows that were left out because an earlier batch has their answer."""
+        return len(self._unsent) - self._copied
+
     def verify(self) -> None:
         """Make sure that every file is still the one that was written here.
 
         :raises OwnershipLostError: when another attempt of the task writes the same batch.
         """
-        for info in self._written:
+        for info in (*self._written, *self._put_aside):
             found = self._hook.stat(GcsUri.parse(info.uri))
             if found is None or found.generation != info.generation:
                 raise OwnershipLostError(
@@ -107,9 +134,23 @@ class RequestFiles:
     ) -> Iterator[Sequence[bytes]]:
         for batch in batches:
             keys = renderer.keys(batch)
+            first = self._places.rows
             self._keys.add(keys)
             self._places.add(batch)
-            yield renderer.lines(batch, keys)
+            lines = renderer.lines(batch, keys)
+            yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, first)
+
+    def _sifted(
+        self, sieve: Sieve, keys: Sequence[str], lines: Sequence[bytes], first: int
+    ) -> Sequence[bytes]:
+        sifted = sieve.sift(keys, lines)
+        self._unsent.add((first + place, keys[place]) for place in sifted.unsent)
+        if sifted.copies:
+            if self._copies is None:
+                self._copies = self._beside.enter_context(_created(self._hook, self._workspace.copies))
+            self._copies.writelines(sifted.copies)
+            self._copied += len(sifted.copies)
+        return sifted.lines
 
     def _add(self, piece: Slice) -> None:
         if piece.opens or self._writer is None:
@@ -130,10 +171,15 @@ class RequestFiles:
             self._written.append(self._writer.info)
         self._writer = None
 
+    def _finish_copies(self) -> None:
+        self._beside.close()
+        if self._copies is not None and self._copies.info is not None:
+            self._put_aside.append(self._copies.info)
+
     def _refuse_duplicates(self) -> None:
         """Hashes tell whether a key may be used twice; what was written tells whether one is."""
         suspects = self._keys.suspects()
-        twice = first_duplicate(self._keys_written(), suspects) if suspects else None
+        twice = first_duplicate(self._unsent.among(self._keys_written()), suspects) if suspects else None
         if twice is not None:
             first, second = self._places.of(twice.first), self._places.of(twice.second)
             lint.refuse_row("GB122", row=second, key=twice.key, detail=f"first by {first}")
@@ -158,7 +204,7 @@ class RequestFiles:
         )
 
     def _take_away(self) -> None:
-        for info in self._written:
+        for info in (*self._written, *self._put_aside):
             try:
                 self._hook.delete(GcsUri.parse(info.uri), if_generation=info.generation)
             except GeminiBatchError as error:

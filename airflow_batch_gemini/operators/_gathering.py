@@ -13,7 +13,7 @@ from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest,
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
-from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_part
+from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_asides, plan_part
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, clashes
 
 if TYPE_CHECKING:
@@ -47,8 +47,17 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             project=project or results.project,
             location=location,
             parts=tuple(
-                _part_plan(workspace, warehouse, tables, job, operator.max_corrupt_lines) for job in jobs
+                _part_plan(
+                    workspace,
+                    warehouse,
+                    tables,
+                    job,
+                    max_corrupt_lines=operator.max_corrupt_lines,
+                    fingerprinted=manifest.fingerprinted,
+                )
+                for job in jobs
             ),
+            asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
             jobs=tuple(job.job for job in jobs),
             landing=tables,
             results=results,
@@ -192,11 +201,11 @@ def _part_plan(
     warehouse: WarehouseHook,
     tables: BatchTables,
     job: PartJob,
+    *,
     max_corrupt_lines: int,
+    fingerprinted: bool,
 ) -> PartPlan:
-    requests = None
-    if job.part.uri.startswith("gs://") and (found := workspace.stat(GcsUri.parse(job.part.uri))):
-        requests = _stored(found)
+    requests = _stored_at(workspace, job.part.uri)
     files, predictions, output = [], None, job.output_uri or ""
     if output.startswith("bq://"):
         predictions = warehouse.table_info(TableName.parse(output))
@@ -209,7 +218,19 @@ def _part_plan(
         files=files,
         predictions=predictions,
         max_corrupt_lines=max_corrupt_lines,
+        fingerprinted=fingerprinted,
     )
+
+
+def _aside_files(workspace: WorkspaceHook, manifest: Manifest) -> dict[str, StoredFile]:
+    uris = [aside.uri for aside in (manifest.copies, manifest.rejected) if aside]
+    return {uri: found for uri in uris if (found := _stored_at(workspace, uri))}
+
+
+def _stored_at(workspace: WorkspaceHook, uri: str) -> StoredFile | None:
+    """Return what is stored there; nothing for a table."""
+    found = workspace.stat(GcsUri.parse(uri)) if uri.startswith("gs://") else None
+    return _stored(found) if found else None
 
 
 def _stored(found: ObjectInfo) -> StoredFile:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_batch_gemini.batch import lint
-from airflow_batch_gemini.batch.manifest import BatchTables, Part
+from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Part
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits
@@ -16,6 +16,7 @@ from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
 from airflow_batch_gemini.batch.template import FilePart, check_columns
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
 from airflow_batch_gemini.sql import prepare as statements
+from airflow_batch_gemini.sql import reuse as sifting
 from airflow_batch_gemini.sql.clone import drop_table
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_batch_gemini.batch.landing import Column
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+    from airflow_batch_gemini.operators._answered import Reuse
 
 _MAX_STATEMENT_SECONDS = 6 * 3600.0
 _QUERY = "the query"
@@ -58,6 +60,10 @@ class RequestTables:
         self._log = log
         self._parameters = job_parameters(parameters)
         self._made: list[TableName] = []
+        self.copies: Aside | None = None
+        """Rows that get another row's answer."""
+        self.answered = 0
+        """Rows left out because an earlier batch has their answer."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,13 +78,25 @@ class RequestTables:
                 self._log.warning("%s is left behind without a manifest: %s", table, failed)
 
     def make(
-        self, sql: str, *, template: Template | None, key_column: str, limits: Limits
+        self,
+        sql: str,
+        *,
+        template: Template | None,
+        key_column: str,
+        limits: Limits,
+        reuse: Reuse | None = None,
     ) -> tuple[Part, ...]:
-        """Make the requests of every row of *sql*, check them, and return the parts."""
+        """Make the requests of every row of *sql*, check them, and return the parts.
+
+        :param reuse: which requests to hold back; with all of them held back there are no parts.
+        """
         whole = self._tables.requests(0, self._salt)
         columns = self._columns(sql, whole)
         self._make(whole, _statement(sql, whole, template, key_column, columns), self._parameters)
         largest = self._check(whole, template, limits)
+        if reuse is not None and not self._hold_back(whole, reuse):
+            self._run(drop_table(whole))
+            return ()
         return tuple(self._part(index) for index in self._cut(whole, limits, largest))
 
     def _columns(self, sql: str, table: TableName) -> tuple[Column, ...]:
@@ -129,6 +147,30 @@ class RequestTables:
                 f"The request of the row with key {key[:100]!r} is no JSON object that BigQuery can read. Nothing was "
                 "sent; correct the query."
             )
+
+    def _hold_back(self, table: TableName, reuse: Reuse) -> int:
+        """Take out of *table* what need not be sent, and return how many requests are left."""
+        self._make(table, sifting.mark(table, model=reuse.model))
+        rows = self._count(table)
+        if reuse.results is not None:
+            self._make(
+                table, sifting.leave_out_answered(table, results=reuse.results, batch_id=reuse.batch_id)
+            )
+        left = self._count(table)
+        self.answered = rows - left
+        if reuse.dedupe:
+            copies = self._tables.copies(self._salt)
+            self._make(copies, sifting.create_copies(copies, table=table))
+            if (copied := self._count(copies)) > 0:
+                self.copies = Aside(copies.uri, copied)
+                self._make(table, sifting.leave_out_copies(table))
+            else:
+                self._run(drop_table(copies))
+        return left
+
+    def _count(self, table: TableName) -> int:
+        [found] = self._rows(sifting.count(table))
+        return int(found["row_count"])
 
     def _cut(self, whole: TableName, limits: Limits, largest: int) -> range:
         """Cut the requests into parts where they are too many for one; the first part is cut last, out of itself."""

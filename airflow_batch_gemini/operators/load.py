@@ -163,7 +163,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         for table in plan.kept:
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(step("audit", plan.audit())))
-        audit(counted, rows=plan.manifest.rows, landed=landed.lines)
+        audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
         notes = check_answered(plan.jobs_by_part, counted.answered)
         for note in notes:
             self.log.warning("%s", note)
@@ -179,6 +179,8 @@ class GeminiBatchLoadOperator(BaseOperator):
             loaded_at=time.time(),
             corrupt_lines=landed.corrupt,
             notes=notes,
+            copies=plan.manifest.copies.rows if plan.manifest.copies else 0,
+            answered_before=plan.manifest.answered,
             attempt=attempt,
         )
         return self._tell(context, plan, report)

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint, names
-from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
 from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import Template
+from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import SourceError
+from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
 from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
@@ -47,6 +50,7 @@ class Plan:
     requests: DatasetName | None
     predictions: DatasetName | None
     limits: Limits
+    results: TableName | None
 
 
 class GeminiBatchPrepareOperator(BaseOperator):
@@ -85,6 +89,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param predictions_dataset: let Vertex AI write its answers to a table of this dataset; the same holds. Templated.
     :param max_rows_per_part: rows in one job; by default as many as it takes, 200,000 or 1,000,000 for vectors.
     :param max_bytes_per_part: bytes in one job, at most 10^9.
+    :param dedupe: send equal requests once; the answer is that of every row that asks the same.
+    :param incremental: leave out rows whose answer to the same request is in *results_table* from another batch that
+        was prepared with *incremental* or *dedupe*. When that are all rows, this task and what follows are skipped.
+    :param results_table: ``[project.]dataset.table``, what the load operator is given. Templated.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -92,7 +100,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "sql", "parameters", "source_table", "source_uri", "op_args", "op_kwargs",
-        "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset",
+        "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset", "results_table",
         "project_id", "gcp_conn_id", "impersonation_chain",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
@@ -119,6 +127,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         predictions_dataset: str | None = None,
         max_rows_per_part: int | None = None,
         max_bytes_per_part: int = MAX_BYTES,
+        dedupe: bool = False,
+        incremental: bool = False,
+        results_table: str | None = None,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -142,6 +153,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.predictions_dataset = predictions_dataset
         self.max_rows_per_part = max_rows_per_part
         self.max_bytes_per_part = max_bytes_per_part
+        self.dedupe = dedupe
+        self.incremental = incremental
+        self.results_table = results_table
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -159,6 +173,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
             manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook, context)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
+        if manifest.copies or manifest.answered:
+            self.log.info(
+                "Not sent: %s rows that ask what another one asks, %s that were answered before.",
+                f"{manifest.copies.rows if manifest.copies else 0:,}",
+                f"{manifest.answered:,}",
+            )
         return manifest.to_xcom()
 
     def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
@@ -184,6 +204,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
             requests=dataset(self.requests_dataset),
             predictions=dataset(self.predictions_dataset),
             limits=limits_of(self),
+            results=TableName.parse(self.results_table, default_project=project)
+            if self.results_table
+            else None,
         )
 
     def _on_storage(self, plan: Plan, hook: WorkspaceHook, context: Context) -> Manifest:
@@ -195,12 +218,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 check_place(warehouse, plan.predictions, plan.location)
         source = self._source(plan, context)
         plan.keeper.start_over()
-        with RequestFiles(hook, plan.workspace, self.log, source.progress) as files:
+        with RequestFiles(hook, plan.workspace, self.log, source.progress, self._sieve(plan)) as files:
             parts = files.write(source.batches(hook), renderer=self._renderer(plan), limits=plan.limits)
-            if not parts:
+            if not parts and not files.answered:
                 raise SourceError(f"{source} has no rows. Nothing was sent.")
             files.verify()
-            return self._keep(plan, parts)
+            return self._keep(plan, parts, copies=files.copies, answered=files.answered)
 
     def _source(self, plan: Plan, context: Context) -> Source:
         from airflow_batch_gemini.operators._rows import Source
@@ -248,11 +271,20 @@ class GeminiBatchPrepareOperator(BaseOperator):
             ) as tables:
                 sql = str(self.sql) if plan.table is None else f"SELECT * FROM {plan.table.sql}"
                 parts = tables.make(
-                    sql, template=self.template, key_column=self.key_column, limits=plan.limits
+                    sql,
+                    template=self.template,
+                    key_column=self.key_column,
+                    limits=plan.limits,
+                    reuse=self._reuse(plan, warehouse),
                 )
-                return self._keep(plan, parts)
+                return self._keep(plan, parts, copies=tables.copies, answered=tables.answered)
 
-    def _keep(self, plan: Plan, parts: tuple[Part, ...]) -> Manifest:
+    def _keep(self, plan: Plan, parts: tuple[Part, ...], *, copies: Aside | None, answered: int) -> Manifest:
+        if not parts:
+            raise AirflowSkipException(
+                f"All {answered:,} rows have the answers to the same requests in {plan.results} already. Nothing was "
+                "sent."
+            )
         manifest = Manifest(
             identity=plan.identity,
             workspace=str(plan.workspace.folder),
@@ -267,9 +299,34 @@ class GeminiBatchPrepareOperator(BaseOperator):
             response_schema=self.template.vertex_schema if self.template else None,
             created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             attempt=plan.attempt,
+            fingerprinted=self.dedupe or self.incremental,
+            copies=copies,
+            answered=answered,
         )
         plan.keeper.keep(manifest)
         return manifest
+
+    def _sieve(self, plan: Plan) -> Sieve | None:
+        if not (self.dedupe or self.incremental):
+            return None
+        answered = None
+        if self.incremental and plan.results is not None:
+            with closing(self._warehouse()) as warehouse:
+                answered = answered_rows(
+                    warehouse, plan.results, plan.identity.batch_id, project=plan.project
+                )
+        return Sieve(model=plan.model, dedupe=self.dedupe, answered=answered)
+
+    def _reuse(self, plan: Plan, warehouse: WarehouseHook) -> Reuse | None:
+        if not (self.dedupe or self.incremental):
+            return None
+        has_answers = self.incremental and plan.results and holds_fingerprints(warehouse, plan.results)
+        return Reuse(
+            model=plan.model,
+            batch_id=plan.identity.batch_id,
+            dedupe=self.dedupe,
+            results=plan.results if has_answers else None,
+        )
 
     def _warehouse(self) -> WarehouseHook:
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook

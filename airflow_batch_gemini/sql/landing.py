@@ -7,7 +7,9 @@ from typing import Any
 
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 
-REQUESTS_SCHEMA = (("key", "STRING"), ("request", "JSON"))
+REQUESTS_SCHEMA = (("key", "STRING"), ("fingerprint", "STRING"), ("request", "JSON"))
+COPIES_SCHEMA = (("key", "STRING"), ("fingerprint", "STRING"))
+REJECTED_SCHEMA = (("key", "STRING"), ("rule", "STRING"), ("message", "STRING"))
 PREDICTIONS_SCHEMA = (
     ("key", "STRING"),
     ("status", "STRING"),
@@ -21,6 +23,11 @@ PREDICTIONS_SCHEMA = (
 def load_requests(uri: GcsUri, table: TableName) -> dict[str, Any]:
     """Return the configuration of the job that lands the requests of one part."""
     return _load([uri], table, REQUESTS_SCHEMA, max_bad=0)
+
+
+def load_beside(uri: GcsUri, table: TableName, *, schema: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the configuration of the job that lands what a preparation wrote beside its requests."""
+    return _load([uri], table, schema, max_bad=0)
 
 
 def load_predictions(

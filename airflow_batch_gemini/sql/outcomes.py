@@ -6,16 +6,21 @@ text of a request or a response is ever part of a statement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import BLOCKED_REASONS, RETRYABLE_CODES, Outcome
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, MILLION, Price, Rates
+from airflow_batch_gemini.batch.report import TOKENS
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.sql import sources
 from airflow_batch_gemini.sql.literal import identifier, string_literal
+from airflow_batch_gemini.sql.results import ERRORS, RESULTS
+
+_UNPAID = (Outcome.FAILED, Outcome.MISSING, Outcome.REJECTED)
+_TYPES = {column.name: column.type for column in (*RESULTS, *ERRORS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +36,22 @@ class Provenance:
 
 
 def classify(
-    parts: Sequence[sources.PartTables], provenance: Provenance, *, shape: Shape, price: Price | None
+    parts: Sequence[sources.PartTables],
+    provenance: Provenance,
+    *,
+    shape: Shape,
+    price: Price | None,
+    beside: sources.Beside = sources.NOTHING_BESIDE,
 ) -> str:
-    """Return the query that gives every request key exactly one outcome, with all the columns of the results."""
+    """Return the query that gives every row exactly one outcome, with all the columns of the results.
+
+    A copy has the outcome of the row whose request it shares, and cost nothing.
+    """
+    columns = _columns(provenance, shape, price)
     return f"""WITH requests AS (
 {sources.requests(parts)}
+), wanted AS (
+{sources.wanted(beside.copies)}
 ), lines AS (
 {sources.lines(parts)}
 ), fields AS (
@@ -48,49 +64,73 @@ def classify(
 {_ranked()}
 )
 SELECT
-  {string_literal(provenance.batch_id)} AS batch_id,
-  SUBSTR(requests.key, {len(WIRE_KEY_PREFIX) + 1}) AS key,
-  COALESCE(ranked.outcome, 'missing') AS outcome,
-  IF(ranked.outcome IS NULL, 'NO_LINE', ranked.reason) AS reason,
-  ranked.code AS code,
-  ranked.error_status AS status,
-  ranked.message AS message,
-  CASE
-    WHEN ranked.outcome IS NULL THEN TRUE
-    WHEN ranked.outcome = 'failed'
-      THEN ranked.code IS NULL OR ranked.code IN ({", ".join(map(str, RETRYABLE_CODES))})
-    ELSE FALSE
-  END AS retryable,
-  ranked.text AS text,
-  {_answer_column(shape)} AS answer,
-  ranked.finish_reason AS finish_reason,
-  {string_literal(provenance.model)} AS model,
-  ranked.model_version AS model_version,
-  ranked.prompt_tokens AS prompt_tokens,
-  ranked.cached_tokens AS cached_tokens,
-  ranked.output_tokens AS output_tokens,
-  ranked.thoughts_tokens AS thoughts_tokens,
-  ranked.total_tokens AS total_tokens,
-  {_cost(price)} AS cost_usd,
-  ranked.processed_time AS processed_time,
-  requests.job_name AS job_name,
-  requests.part AS part,
-  requests.epoch AS epoch,
-  {string_literal(provenance.dag_id)} AS dag_id,
-  {string_literal(provenance.run_id)} AS run_id,
-  DATE {string_literal(provenance.batch_date)} AS batch_date
-FROM requests
+  {_listed(columns)}
+FROM wanted
 LEFT JOIN (SELECT * FROM ranked WHERE position = 1) AS ranked
-  ON ranked.key = requests.key AND ranked.part = requests.part"""
+  ON ranked.key = wanted.sent_as AND ranked.part = wanted.part{_rejected(beside.rejected, columns)}"""
+
+
+def _columns(provenance: Provenance, shape: Shape, price: Price | None) -> dict[str, str]:
+    """Return the columns of a row that was sent, by name."""
+    retryable = ", ".join(map(str, RETRYABLE_CODES))
+    return {
+        "batch_id": string_literal(provenance.batch_id),
+        "key": f"SUBSTR(wanted.key, {len(WIRE_KEY_PREFIX) + 1})",
+        "outcome": f"COALESCE(ranked.outcome, '{Outcome.MISSING}')",
+        "reason": "IF(ranked.outcome IS NULL, 'NO_LINE', ranked.reason)",
+        "code": "ranked.code",
+        "status": "ranked.error_status",
+        "message": "ranked.message",
+        "retryable": (
+            "ranked.outcome IS NULL OR (ranked.outcome = 'failed' AND "
+            f"(ranked.code IS NULL OR ranked.code IN ({retryable})))"
+        ),
+        "text": "ranked.text",
+        "answer": _answer_column(shape),
+        "finish_reason": "ranked.finish_reason",
+        "model": string_literal(provenance.model),
+        "model_version": "ranked.model_version",
+        **{f"{name}_tokens": _spent(f"ranked.{name}_tokens", "0") for name in TOKENS},
+        "cost_usd": _spent(_cost(price), "NUMERIC '0'"),
+        "processed_time": "ranked.processed_time",
+        "job_name": "wanted.job_name",
+        "part": "wanted.part",
+        "epoch": "wanted.epoch",
+        "copy_of": "wanted.copy_of",
+        "fingerprint": "wanted.fingerprint",
+        "dag_id": string_literal(provenance.dag_id),
+        "run_id": string_literal(provenance.run_id),
+        "batch_date": f"DATE {string_literal(provenance.batch_date)}",
+    }
+
+
+def _listed(columns: Mapping[str, str]) -> str:
+    return ",\n  ".join(f"{value} AS {name}" for name, value in columns.items())
+
+
+def _spent(value: str, nothing: str) -> str:
+    """What was spent on a request is told of the one row it was sent for."""
+    return f"IF(wanted.copy_of IS NULL, {value}, IF(ranked.outcome IS NULL, NULL, {nothing}))"
+
+
+def _rejected(table: TableName | None, columns: Mapping[str, str]) -> str:
+    """Return the rows that were never sent, in the columns of the others."""
+    if table is None:
+        return ""
+    known = {name: columns[name] for name in ("batch_id", "model", "dag_id", "run_id", "batch_date")}
+    known |= {"key": "rejected.key", "outcome": f"'{Outcome.REJECTED}'", "retryable": "FALSE"}
+    known |= {"reason": "rejected.rule", "message": "rejected.message"}
+    cells = {name: known.get(name, f"CAST(NULL AS {_TYPES[name]})") for name in columns}
+    return f"\nUNION ALL\nSELECT\n  {_listed(cells)}\nFROM {identifier(str(table))} AS rejected"
 
 
 def audit(parts: Sequence[sources.PartTables], outcomes: TableName) -> str:
     """Return the query that counts what :func:`classify` found.
 
-    One row per outcome, one per part for the rows a line came back for, one for all lines, and one for the lines whose
-    key no request has.
+    One row per outcome, one per part for the requests a line came back for, one for all lines, and one for the lines
+    whose key no request has.
     """
-    answered = ", ".join(f"'{o}'" for o in Outcome if o not in (Outcome.FAILED, Outcome.MISSING))
+    answered = ", ".join(f"'{o}'" for o in Outcome if o not in _UNPAID)
     nothing = ", ".join(["NULL"] * 6)
     return f"""WITH requests AS (
 {sources.requests(parts)}
@@ -113,7 +153,7 @@ GROUP BY outcome
 UNION ALL
 SELECT 'answered', part, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
 FROM {identifier(str(outcomes))}
-WHERE outcome != '{Outcome.MISSING}'
+WHERE outcome NOT IN ('{Outcome.MISSING}', '{Outcome.REJECTED}') AND copy_of IS NULL
 GROUP BY part
 UNION ALL
 SELECT 'lines', NULL, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)

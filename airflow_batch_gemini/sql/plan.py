@@ -11,15 +11,23 @@ from airflow_batch_gemini.batch.embedding import is_embedding_model
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.landing import JobOutcome, TableInfo
 from airflow_batch_gemini.batch.loading import PartJob, check_shards, prediction_files
-from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
+from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.exceptions import OutputError
-from airflow_batch_gemini.sql.landing import load_predictions, load_requests, query, query_into
+from airflow_batch_gemini.sql.landing import (
+    COPIES_SCHEMA,
+    REJECTED_SCHEMA,
+    load_beside,
+    load_predictions,
+    load_requests,
+    query,
+    query_into,
+)
 from airflow_batch_gemini.sql.outcomes import Provenance, audit, classify
 from airflow_batch_gemini.sql.results import publish, published_table
-from airflow_batch_gemini.sql.sources import PartTables
+from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,7 @@ def plan_part(
     files: Iterable[StoredFile] = (),
     predictions: TableInfo | None = None,
     max_corrupt_lines: int = 0,
+    fingerprinted: bool = False,
 ) -> PartPlan:
     """Plan one part.
 
@@ -68,6 +77,7 @@ def plan_part(
     :param files: what lies below the job's output folder, for a job that wrote to Cloud Storage.
     :param predictions: the job's output table, for one that wrote to BigQuery; ``None`` when there is none.
     :param max_corrupt_lines: lines of the output that may be left out because they are not JSON.
+    :param fingerprinted: whether the requests carry fingerprints.
     :raises OutputError: a job that says it succeeded left nothing, not all of its shards, or a table without the
         columns of answers; or the request file is not the one that was sent.
     """
@@ -80,7 +90,12 @@ def plan_part(
     else:
         requests = TableName.parse(part.uri)
     sources = PartTables(
-        part=part.index, epoch=part_job.epoch, job_name=job.name, requests=requests, predictions=None
+        part=part.index,
+        epoch=part_job.epoch,
+        job_name=job.name,
+        requests=requests,
+        predictions=None,
+        fingerprinted=fingerprinted,
     )
     if part_job.output_uri is None:
         return PartPlan(tables=sources, loads=tuple(loads))
@@ -92,12 +107,59 @@ def plan_part(
     return PartPlan(tables=sources, loads=tuple(loads))
 
 
-def _requests(part: Part, found: StoredFile | None, tables: BatchTables) -> LandingJob:
-    if found is None or found.checksum != part.checksum:
+@dataclass(frozen=True, kw_only=True)
+class AsidePlan:
+    """What to load of the rows for which nothing was sent, and where to read it afterwards."""
+
+    tables: Beside = NOTHING_BESIDE
+    loads: tuple[LandingJob, ...] = ()
+
+
+NOTHING_ASIDE = AsidePlan()
+
+
+def plan_asides(manifest: Manifest, tables: BatchTables, *, files: Mapping[str, StoredFile]) -> AsidePlan:
+    """Plan what was put aside.
+
+    :param files: by URI, those of Cloud Storage.
+    :raises OutputError: one is not the file that was prepared.
+    """
+    loads: list[LandingJob] = []
+
+    def table_of(
+        aside: Aside | None, plain: TableName, schema: Sequence[tuple[str, str]]
+    ) -> TableName | None:
+        if aside is None:
+            return None
+        if aside.uri.startswith("bq://"):
+            return TableName.parse(aside.uri)
+        found = _prepared(aside.uri, aside.checksum, files.get(aside.uri))
+        table = _named_after(plain, [found])
+        configuration = load_beside(found.uri, table, schema=schema)
+        loads.append(
+            LandingJob(purpose="asides", table=table, configuration=configuration, salt=str(found.generation))
+        )
+        return table
+
+    beside = Beside(
+        copies=table_of(manifest.copies, tables.copies(), COPIES_SCHEMA),
+        rejected=table_of(manifest.rejected, tables.rejected(), REJECTED_SCHEMA),
+    )
+    return AsidePlan(tables=beside, loads=tuple(loads))
+
+
+def _prepared(uri: str, checksum: str, found: StoredFile | None) -> StoredFile:
+    """Return the file if it is the one that was prepared."""
+    if found is None or found.checksum != checksum:
         raise OutputError(
-            f"{part.uri} is {'gone' if found is None else 'another file than was prepared'}, so nobody can say whose "
+            f"{uri} is {'gone' if found is None else 'another file than was prepared'}, so nobody can say whose "
             "answers these are. Nothing was published; put the file back, or clear prepare and submit."
         )
+    return found
+
+
+def _requests(part: Part, stored: StoredFile | None, tables: BatchTables) -> LandingJob:
+    found = _prepared(part.uri, part.checksum, stored)
     table = _named_after(tables.requests(part.index), [found])
     return LandingJob(
         purpose="requests",
@@ -181,6 +243,7 @@ class LoadPlan:
     """Runs the BigQuery jobs."""
     location: str
     parts: tuple[PartPlan, ...]
+    asides: AsidePlan = NOTHING_ASIDE
     jobs: tuple[Job, ...]
     landing: BatchTables
     results: TableName
@@ -190,8 +253,8 @@ class LoadPlan:
 
     @property
     def loads(self) -> tuple[LandingJob, ...]:
-        """The load jobs of all parts; they may run side by side."""
-        return tuple(load for part in self.parts for load in part.loads)
+        """All load jobs; they may run side by side."""
+        return (*(load for part in self.parts for load in part.loads), *self.asides.loads)
 
     @property
     def sources(self) -> tuple[PartTables, ...]:
@@ -201,7 +264,8 @@ class LoadPlan:
     @property
     def outcomes(self) -> TableName:
         """One row for every request, before it is published. Every attempt makes its own, for each thing it reads."""
-        digest = hashlib.sha256(repr((self.attempt, self.sources)).encode()).hexdigest()
+        read = (self.attempt, self.sources, self.asides.tables)
+        digest = hashlib.sha256(repr(read).encode()).hexdigest()
         return self.landing.dataset.table(f"gemini_outcomes_{self.manifest.batch_id}_{digest[:12]}")
 
     @property
@@ -244,7 +308,8 @@ class LoadPlan:
         )
         manifest = self.manifest
         shape = Shape.VECTOR if is_embedding_model(manifest.model) else shape_of(manifest.response_schema)
-        return query_into(classify(self.sources, provenance, shape=shape, price=price), self.outcomes)
+        sql = classify(self.sources, provenance, shape=shape, price=price, beside=self.asides.tables)
+        return query_into(sql, self.outcomes)
 
     def audit(self) -> dict[str, Any]:
         """Return the job that counts the outcomes."""

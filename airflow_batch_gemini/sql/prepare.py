@@ -42,7 +42,7 @@ def select_columns(table: TableName, columns: Sequence[str]) -> str:
 
 def create_probe(sql: str, *, table: TableName) -> str:
     """Return the statement that leaves an empty table with the columns of *sql*, read from no row."""
-    return f"{_create(table)}\nSELECT * FROM {_subquery(sql)} WHERE FALSE"
+    return f"{create_table(table)}\nSELECT * FROM {_subquery(sql)} WHERE FALSE"
 
 
 def create_requests(
@@ -61,7 +61,7 @@ def create_requests(
     key = text_expression(by_name[key_column])
     request = request_expression(template.segments, columns=by_name, null_as=template.null_as)
     return (
-        f"{_create(table)}\n"
+        f"{create_table(table)}\n"
         f"SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, {key}) AS key,\n  {request} AS request\n"
         f"FROM {_subquery(sql)}"
     )
@@ -84,7 +84,7 @@ def create_ready_made(
     key = text_expression(by_name[key_column])
     request = name if kind == "JSON" else f"SAFE.PARSE_JSON({name})"
     return (
-        f"{_create(table)}\n"
+        f"{create_table(table)}\n"
         f"SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, {key}) AS key, {request} AS request\n"
         f"FROM {_subquery(sql)}"
     )
@@ -165,8 +165,8 @@ def create_part(target: TableName, *, source: TableName, part: int, limits: Limi
     :param largest: bytes of the largest request.
     """
     return (
-        f"{_create(target)}\n"
-        f"SELECT requests.key AS key, requests.request AS request FROM {source.sql} AS requests\n"
+        f"{create_table(target)}\n"
+        f"SELECT requests.* FROM {source.sql} AS requests\n"
         f"JOIN ({_sliced(source, limits, largest)}) AS slices ON requests.key = slices.key\n"
         f"WHERE slices.part = {part}"
     )
@@ -197,7 +197,8 @@ def _sliced(table: TableName, limits: Limits, largest: int) -> str:
     )
 
 
-def _create(table: TableName) -> str:
+def create_table(table: TableName) -> str:
+    """Return the beginning of a statement that replaces a table of a batch, which expires by itself."""
     expires = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRES_AFTER_DAYS} DAY)"
     return f"CREATE OR REPLACE TABLE {table.sql} OPTIONS (expiration_timestamp = {expires}) AS"
 

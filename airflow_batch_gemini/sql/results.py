@@ -20,6 +20,8 @@ _SPENT = (
     Column("job_name", "STRING"),
     Column("part", "INT64"),
     Column("epoch", "INT64"),
+    Column("copy_of", "STRING"),
+    Column("fingerprint", "STRING"),
     Column("dag_id", "STRING"),
     Column("run_id", "STRING"),
     Column("batch_date", "DATE"),

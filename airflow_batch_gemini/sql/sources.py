@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
 
@@ -23,14 +24,47 @@ class PartTables:
     response_type: Literal["JSON", "STRING"] = "JSON"
     time_type: Literal["STRING", "TIMESTAMP"] | None = "STRING"
     """Type of the column ``processed_time``, ``None`` where there is no such column."""
+    fingerprinted: bool = False
+    """Whether *requests* has a column ``fingerprint``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Tables of the rows that have an outcome though nothing was sent for them; ``None`` where there are none."""
+
+    copies: TableName | None = None
+    """``key`` ``fingerprint``: rows whose request, known by its fingerprint, another row of the batch sends."""
+    rejected: TableName | None = None
+    """``key`` ``rule`` ``message``: rows that a rule kept from being sent."""
+
+
+NOTHING_BESIDE = Beside()
 
 
 def requests(parts: Sequence[PartTables]) -> str:
     """Return a query of every request key, with its part and the job that was to answer it."""
     return "\n  UNION ALL\n".join(
-        f"  SELECT {p.part} AS part, {p.epoch} AS epoch, {string_literal(p.job_name)} AS job_name, key\n"
+        f"  SELECT {p.part} AS part, {p.epoch} AS epoch, {string_literal(p.job_name)} AS job_name, key, "
+        f"{'fingerprint' if p.fingerprinted else 'CAST(NULL AS STRING) AS fingerprint'}\n"
         f"  FROM {identifier(str(p.requests))}"
         for p in parts
+    )
+
+
+def wanted(copies: TableName | None) -> str:
+    """Return a query of every row that an answer is for, over ``requests``, with the key that it was sent under."""
+    sent = (
+        "  SELECT part, epoch, job_name, key, fingerprint, key AS sent_as, CAST(NULL AS STRING) AS copy_of\n"
+        "  FROM requests"
+    )
+    if copies is None:
+        return sent
+    return (
+        f"{sent}\n  UNION ALL\n"
+        "  SELECT requests.part, requests.epoch, requests.job_name, copies.key, copies.fingerprint,\n"
+        f"    requests.key AS sent_as, SUBSTR(requests.key, {len(WIRE_KEY_PREFIX) + 1}) AS copy_of\n"
+        f"  FROM {identifier(str(copies))} AS copies\n"
+        "  JOIN requests ON requests.fingerprint = copies.fingerprint"
     )
 
 

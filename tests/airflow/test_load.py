@@ -67,12 +67,15 @@ def test_every_row_lands_in_exactly_one_of_two_tables(world: World) -> None:
         "job_name": JOB.format(1),
         "part": 0,
         "epoch": 1,
+        "copy_of": None,
+        "fingerprint": None,
         "dag_id": "shop",
         "run_id": world.identity.run_id,
         "batch_date": datetime(2026, 9, 1, tzinfo=UTC).date(),
     }
     assert report["outcomes"] == {
         "succeeded": 2, "truncated": 0, "invalid": 0, "blocked": 0, "failed": 1, "missing": 1,
+        "rejected": 0,
     }  # fmt: skip
     assert (report["rows"], report["cost_usd"]) == (4, pytest.approx(0.0002025))
     assert world.report() == report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,7 @@ from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import InvalidNameError
 from airflow_batch_gemini.sql import outcomes, results
 from airflow_batch_gemini.sql.literal import identifier, string_literal
-from airflow_batch_gemini.sql.sources import PartTables
+from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
@@ -60,7 +61,13 @@ class Judge:
         )
         landed = [("key", "STRING"), ("status", "STRING"), ("processed_time", "STRING")]
         tables = {
-            REQUESTS: [("key", "STRING"), ("request", "JSON")],
+            REQUESTS: [("key", "STRING"), ("fingerprint", "STRING"), ("request", "JSON")],
+            TableName.parse("p-x.d.copies"): [("key", "STRING"), ("fingerprint", "STRING")],
+            TableName.parse("p-x.d.rejected"): [
+                ("key", "STRING"),
+                ("rule", "STRING"),
+                ("message", "STRING"),
+            ],
             LANDED: [*landed, ("request", "JSON"), ("response", "JSON")],
             OUTCOMES: [(c.name, c.type) for c in OUTCOME_COLUMNS],
             RESULTS: [(c.name, c.type) for c in results.RESULTS],
@@ -161,6 +168,8 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
         "job_name": JOB,
         "part": 0,
         "epoch": 1,
+        "copy_of": None,
+        "fingerprint": None,
         "dag_id": PROVENANCE.dag_id,
         "run_id": PROVENANCE.run_id,
         "batch_date": "2026-09-01",
@@ -279,9 +288,45 @@ def test_without_any_output_every_row_is_missing(judge: Judge) -> None:
     judge.analyse(outcomes.audit([part], OUTCOMES))
 
 
-def test_the_classification_answers_with_the_columns_that_are_published(judge: Judge) -> None:
+BESIDE = Beside(copies=TableName.parse("p-x.d.copies"), rejected=TableName.parse("p-x.d.rejected"))
+MARKED = replace(PART, fingerprinted=True)
+
+
+def test_a_copy_has_the_outcome_of_the_row_that_was_sent_and_cost_nothing(judge: Judge) -> None:
+    """It is named by its fingerprint; tokens and cost are told of the one request that was paid for."""
+    sql = outcomes.classify([MARKED], PROVENANCE, shape=Shape.TEXT, price=PRO, beside=BESIDE)
+    sent = "STRUCT('k_a' AS key, 'f1' AS fingerprint), STRUCT('k_b', 'f2')"
+    copies = "STRUCT('k_c' AS key, 'f1' AS fingerprint), STRUCT('k_d', 'f1'), STRUCT('k_e', 'f2')"
+    rejected = "STRUCT('f' AS key, 'GB108' AS rule, 'too large' AS message)"
+    tables = {REQUESTS: sent, BESIDE.copies: copies, BESIDE.rejected: rejected}
+    for table, rows in tables.items():
+        sql = sql.replace(f"`{table}`", f"(SELECT * FROM UNNEST([{rows}]))")
+    answer = line(response(candidate("yes"), usage={"promptTokenCount": 8, "candidatesTokenCount": 2}))
+    found = {row["key"]: row for row in judge.rows(inline(sql, [], [("k_a", answer)]))}
+    told = ("outcome", "text", "copy_of", "prompt_tokens", "fingerprint", "job_name")
+    assert {key: tuple(row[name] for name in told) for key, row in found.items()} == {
+        "a": ("succeeded", "yes", None, 8, "f1", JOB),
+        "b": ("missing", None, None, None, "f2", JOB),
+        "c": ("succeeded", "yes", "a", 0, "f1", JOB),
+        "d": ("succeeded", "yes", "a", 0, "f1", JOB),
+        "e": ("missing", None, "b", None, "f2", JOB),
+        "f": ("rejected", None, None, None, None, None),
+    }
+    assert [found[key]["cost_usd"] for key in "ace"] == [Decimal("0.000015"), 0, None]
+    assert (found["f"]["reason"], found["f"]["message"], found["f"]["retryable"]) == (
+        "GB108",
+        "too large",
+        False,
+    )
+    assert found["f"]["batch_date"] == PROVENANCE.batch_date
+
+
+@pytest.mark.parametrize(("part", "beside"), [(PART, NOTHING_BESIDE), (MARKED, BESIDE)])
+def test_the_classification_answers_with_the_columns_that_are_published(
+    judge: Judge, part: PartTables, beside: Beside
+) -> None:
     """Names and types, so that no MERGE casts anything."""
-    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.OBJECT, price=PRO)
+    sql = outcomes.classify([part], PROVENANCE, shape=Shape.OBJECT, price=PRO, beside=beside)
     found = {c.name: c.column.type.type_kind.name for c in judge.analyse(sql).output_column_list}
     assert found == {c.name: f"TYPE_{c.type}" for c in OUTCOME_COLUMNS}
 
