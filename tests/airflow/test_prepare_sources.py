@@ -116,6 +116,8 @@ def test_parameters_are_refused_by_name_before_anything_is_asked(place: Place) -
     late = {"x": {"value": "{{ params.tags[1] }}", "type": "INT64"}}
     with pytest.raises(ConfigurationError, match=r"Query parameter 'x'.*INT64"):
         rendered(place, sql="SELECT @x", parameters=late).execute({"ti": Ti()})  # type: ignore[typeddict-item]
+    with pytest.raises(ConfigurationError, match="parameters= wants a dict"):
+        rendered(place, sql="SELECT 1", parameters="{{ ds }}").execute({"ti": Ti()})  # type: ignore[typeddict-item]
     for arguments in (native(place), {}):
         with pytest.raises(SourceError, match="BigQuery") as missing:
             place.prepare(sql="SELECT 'a' AS key, @gone AS text", parameters={"x": "secret"}, **arguments)
