@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from airflow_batch_gemini import __version__
+from airflow_batch_gemini.commands import lint
 
 _LOCAL_NEEDS = ("duckdb", "sqlglot", "starlette", "uvicorn")
 
@@ -18,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # `local` keeps its own option parser, so that `python -m airflow_batch_gemini.local` and this are one thing.
     if arguments[:1] == ["local"]:
         return _local(arguments[1:])
-    _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
+    if hasattr(options, "run"):
+        return int(options.run(options))
     _parser().print_help()
     return 2
 
@@ -32,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "local", add_help=False, help="run the local cloud: Vertex AI, Cloud Storage and BigQuery on one port"
     )
+    lint.add_parser(commands)
     return parser
 
 

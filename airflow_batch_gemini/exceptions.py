@@ -60,7 +60,16 @@ class SourceError(NothingPaidError, AirflowFailException, ValueError):
 
 
 class RowError(NothingPaidError, AirflowFailException, ValueError):
-    """One row cannot become a request: its key is missing, doubled or illegal, or its request is too large."""
+    """One row cannot become a request: its key is missing, doubled or illegal, or its request is too large.
+
+    :param rule: id of the rule that it breaks.
+    :param key: the row's key, where it is known.
+    :param said: what is wrong and what to do, without the row.
+    """
+
+    def __init__(self, message: str = "", *, rule: str = "", key: str | None = None, said: str = "") -> None:
+        super().__init__(message)
+        self.rule, self.key, self.said = rule, key, said
 
 
 class SubmitRefusedError(NothingPaidError, AirflowFailException):

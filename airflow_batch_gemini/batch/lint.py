@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from airflow_batch_gemini.batch.template import FilePart, Text
 from airflow_batch_gemini.exceptions import RowError, TemplateError
@@ -27,6 +27,11 @@ _LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+Severity = Literal["error", "warning"]
+OnLint = Literal["fail", "drop", "ignore"]
+"""What becomes of a row that breaks a rule: nothing is prepared, it is left out, or it is sent all the same."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One thing that must not be."""
@@ -36,6 +41,8 @@ class Rule:
     fix: str
     importer: bool = False
     """Whether only the importer of request files minds."""
+    severity: Severity = "error"
+    """An error breaks the row or the whole job; a warning may."""
 
 
 def _table(*rules: Rule) -> Mapping[str, Rule]:
@@ -56,7 +63,12 @@ RULES = _table(
         fix="flatten the response schema",
         importer=True,
     ),
-    Rule(id="GB104", says="a value is null", fix="leave the member out", importer=True),
+    Rule(
+        id="GB104",
+        says="a value is null where only scalars may be",
+        fix="leave the member out",
+        importer=True,
+    ),
     Rule(
         id="GB105",
         says="cachedContent is not supported in batches",
@@ -77,6 +89,30 @@ RULES = _table(
         fix="give the path one shape everywhere",
         importer=True,
     ),
+    Rule(
+        id="GB112",
+        says="a field is written in snake_case here and in camelCase elsewhere",
+        fix="keep to one spelling",
+        importer=True,
+        severity="warning",
+    ),
+    Rule(
+        id="GB113",
+        says="the response schema is another one than that of earlier requests",
+        fix="put requests of different schemas into batches of their own",
+        severity="warning",
+    ),
+    Rule(
+        id="GB114",
+        says="RAG retrieval is not supported in batches",
+        fix="retrieve beforehand, and put what was found into the prompt",
+    ),
+    Rule(
+        id="GB115",
+        says="the file has more different fields than a table has columns",
+        fix="keep varying names out of the requests: use values instead",
+        importer=True,
+    ),
     Rule(id="GB121", says="the key is missing or empty", fix="give every row a key"),
     Rule(id="GB122", says="the key is used twice", fix="make keys unique"),
     Rule(id="GB123", says=f"the key is longer than {MAX_KEY_BYTES} bytes", fix="use a shorter key"),
@@ -86,6 +122,51 @@ RULES = _table(
         id="GB126",
         says="a value does not fit its field of the generation config",
         fix="correct it, or make it NULL for what the template says",
+    ),
+    Rule(id="GB131", says="the line is no JSON object", fix="write one JSON object a line, in UTF-8"),
+    Rule(id="GB132", says="an empty line stands between others", fix="remove it", severity="warning"),
+    Rule(id="GB133", says="the line has no request", fix='write {"request": {…}}, or a request alone'),
+    Rule(
+        id="GB134",
+        says="the file begins with a byte order mark",
+        fix="save it as UTF-8 without one; prepare leaves it out",
+        severity="warning",
+    ),
+    Rule(
+        id="GB135",
+        says="a member beside the request has a name that Vertex AI writes itself",
+        fix="rename it; a file with response and status is the output of a job",
+    ),
+    Rule(
+        id="GB136",
+        says="the key looks like a number and may come back as another one",
+        fix="begin it with a letter; prepare does so",
+        severity="warning",
+    ),
+    Rule(
+        id="GB137",
+        says="the file is more than one job takes",
+        fix="let prepare cut it into parts, or cut it yourself",
+        severity="warning",
+    ),
+    Rule(id="GB138", says="the file has no requests", fix="give it a line"),
+    Rule(
+        id="GB139",
+        says="the line is a request alone, which only prepare takes",
+        fix='write {"request": {…}} where a job is to read this very file',
+        severity="warning",
+    ),
+    Rule(
+        id="GB141",
+        says="the model is retired",
+        fix="choose a current one",
+        severity="warning",
+    ),
+    Rule(
+        id="GB142",
+        says="the model is not served in this location",
+        fix="use global, us or eu",
+        severity="warning",
     ),
 )
 """By id. A rule keeps its id for ever."""
@@ -102,6 +183,12 @@ class Finding:
     path: str = ""
     detail: str = ""
 
+    @property
+    def said(self) -> str:
+        """What is wrong and what to do, without saying of which row."""
+        where = ", ".join(filter(None, [self.path, self.detail]))
+        return f"{self.rule.says}{f' ({where})' if where else ''}; {self.rule.fix}."
+
     def __str__(self) -> str:
         key = f"key {self.key[:100]!r}" if self.key is not None else ""
         place = ", ".join(filter(None, [self.row, key, self.path]))
@@ -112,7 +199,12 @@ class Finding:
 def refuse_row(rule_id: str, **about: Any) -> NoReturn:
     """Raise :class:`RowError` for a breach by one row."""
     finding = Finding(rule=RULES[rule_id], **about)
-    raise RowError(f"{finding} Nothing was sent, and no prepared request was kept.")
+    raise RowError(
+        f"{finding} Nothing was sent, and no prepared request was kept.",
+        rule=rule_id,
+        key=finding.key,
+        said=finding.said,
+    )
 
 
 def refuse_template(findings: Iterable[Finding]) -> None:
@@ -147,7 +239,7 @@ def lint_request(request: Mapping[str, Any], *, importer: bool) -> Iterator[Find
     for check in _CHECKS:
         yield from check(request)
     if importer:
-        yield from _ImporterWalk().walk({"request": request})
+        yield from ImporterWalk().walk({"request": request})
 
 
 def _cached_content(request: Mapping[str, Any]) -> Iterator[Finding]:
@@ -173,16 +265,31 @@ def _contents(request: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(rule=RULES["GB107"], path=f"request.contents[{i}].role")
 
 
-_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[Finding]], ...] = (_cached_content, _contents)
+def _rag(request: Mapping[str, Any]) -> Iterator[Finding]:
+    tools = request.get("tools")
+    for i, tool in enumerate(tools if isinstance(tools, (list, tuple)) else ()):
+        retrieval = tool.get("retrieval") if isinstance(tool, Mapping) else None
+        for name in ("vertexRagStore", "vertex_rag_store"):
+            if isinstance(retrieval, Mapping) and name in retrieval:
+                yield Finding(rule=RULES["GB114"], path=f"request.tools[{i}].retrieval.{name}")
+
+
+_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[Finding]], ...] = (_cached_content, _contents, _rag)
 
 
 @dataclass
-class _ImporterWalk:
-    """Follows every path as the importer does; remembers which shape each has had."""
+class ImporterWalk:
+    """Follows every path as the importer does; remembers which shape each has had.
 
+    :param optional: whether a scalar may be null, as it may in a file; a template has no reason to send one.
+    """
+
+    optional: bool = False
     shapes: dict[str, str] = field(default_factory=dict)
+    nulls: set[str] = field(default_factory=set)
 
     def walk(self, value: Any, path: str = "", level: int = 0) -> Iterator[Finding]:
+        """Yield what the importer would refuse in an object at *path*."""
         if level > MAX_LEVELS:
             yield Finding(rule=RULES["GB103"], path=path)
             return
@@ -195,24 +302,38 @@ class _ImporterWalk:
     def _member(self, value: Any, path: str, level: int) -> Iterator[Finding]:
         repeated = isinstance(value, (list, tuple))
         members = value if repeated else [value]
+        if not members:
+            yield from self._note(path, path, "list")
         for i, member in enumerate(members):
             place = f"{path}[{i}]" if repeated else path
             if isinstance(member, (list, tuple)):
                 yield Finding(rule=RULES["GB111"], path=place, detail="a list directly inside a list")
             elif member is None:
-                yield Finding(rule=RULES["GB104"], path=place)
+                yield from self._note_null(path, place, repeated=repeated)
             else:
-                yield from self._note(path, place, repeated=repeated, record=_is_record(member))
+                kind = "objects" if _is_record(member) else "scalars"
+                yield from self._note(path, place, f"list of {kind}" if repeated else kind)
                 if isinstance(member, Mapping):
                     if not member:
                         yield Finding(rule=RULES["GB102"], path=place)
                     yield from self.walk(member, place, level + 1)
 
-    def _note(self, path: str, place: str, *, repeated: bool, record: bool) -> Iterator[Finding]:
-        shape = ("list of " if repeated else "") + ("objects" if record else "scalars")
-        known = self.shapes.setdefault(_INDEX.sub("", path), shape)
-        if known != shape:
+    def _note(self, path: str, place: str, shape: str) -> Iterator[Finding]:
+        plain = _INDEX.sub("", path)
+        known = self.shapes.setdefault(plain, shape)
+        if known == "list" and shape.startswith("list"):
+            self.shapes[plain] = shape
+        elif known != shape and not (shape == "list" and known.startswith("list")):
             yield Finding(rule=RULES["GB111"], path=place, detail=f"{known} before, {shape} here")
+        elif plain in self.nulls and shape != "scalars":
+            yield Finding(rule=RULES["GB104"], path=place, detail=f"null before, {shape} here")
+
+    def _note_null(self, path: str, place: str, *, repeated: bool) -> Iterator[Finding]:
+        plain = _INDEX.sub("", path)
+        if self.optional and not repeated and self.shapes.get(plain, "scalars") == "scalars":
+            self.nulls.add(plain)
+        else:
+            yield Finding(rule=RULES["GB104"], path=place)
 
 
 _INDEX = re.compile(r"\[\d+\]")

@@ -67,6 +67,10 @@ def project_id(value: object) -> str:
     return _checked(_PROJECT, value, "project id", "my-project")
 
 
+MULTI_REGIONS = frozenset({"global", "us", "eu"})
+"""Locations that are no region. The newest models are served there only; BigQuery tables are not read from there."""
+
+
 def location(value: object) -> str:
     """Return *value* if it is a location: a region, ``global``, ``us`` or ``eu``."""
     return _checked(_LOCATION, value, "location", "us-central1")

@@ -9,13 +9,16 @@ the same whenever the same files are read. Other members are not sent, as column
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.rows import Row, RowBatch
 from airflow_batch_gemini.batch.text import NoTextError, text_of
@@ -44,36 +47,46 @@ class ReadyMade:
     :param key_column: the member or column that holds the key.
     :param max_line_bytes: the longest line that fits into a part.
     :param positions: whether rows have places that say something: those of a query come in any order.
+    :param strict: whether a request that breaks a rule is refused; otherwise it is only counted.
     """
 
     def __init__(
-        self, *, key_column: str, max_line_bytes: int = lint.MAX_LINE_BYTES, positions: bool = True
+        self,
+        *,
+        key_column: str,
+        max_line_bytes: int = lint.MAX_LINE_BYTES,
+        positions: bool = True,
+        strict: bool = True,
     ) -> None:
         self._key_column = key_column
         self._max_line = min(max_line_bytes, lint.MAX_LINE_BYTES)
         self._positions = positions and key_column == DEFAULT_KEY
-        self._rows = 0
+        self._strict = strict
+        self._linter = FileLinter()
+        self.found: Counter[str] = Counter()
+        """Rules that were broken and did not refuse a row: how often."""
         self._made: list[bytes] = []
 
-    def keys(self, batch: RowBatch) -> list[str]:
+    def keys(self, batch: RowBatch, *, before: int = 0) -> list[str]:
         """Return the keys of the rows, and make their lines in the same pass.
 
         Keys are checked one by one; whether one is used twice is not seen here.
 
+        :param before: rows of earlier batches.
         :raises SourceError: for a row that is no request.
         :raises RowError: for a key or a request that would break the job; both name the row, never what is in it.
         """
-        keys, made = [], []
+        keys, made, found = [], [], Counter[str]()
         raw: Sequence[bytes | None] = batch.lines or [None] * len(batch.rows)
         for index, (row, line) in enumerate(zip(batch.rows, raw, strict=True)):
-            self._rows += 1
             place = batch.place(index)
-            key = self._key(row, place)
+            key = self._key(row, place, before + index + 1)
             if rule := lint.key_rule(key):
                 lint.refuse_row(rule, row=place, key=key or None)
             keys.append(key)
-            made.append(self._line(key, row, line, place))
+            made.append(self._line(key, row, line, place, found))
         self._made = made
+        self.found += found
         return keys
 
     def lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:  # noqa: ARG002  # as a Renderer is asked
@@ -81,23 +94,25 @@ class ReadyMade:
         made, self._made = self._made, []
         return made
 
-    def _line(self, key: str, row: Row, line: bytes | None, place: str) -> bytes:
+    def _line(self, key: str, row: Row, line: bytes | None, place: str, found: Counter[str]) -> bytes:
         data, request = _taken(row, line, place)
-        for finding in lint.lint_request(request, importer=True):
-            lint.refuse_row(finding.rule.id, row=place, key=key, path=finding.path, detail=finding.detail)
+        for finding in self._linter.findings(data, request):
+            if self._strict and finding.rule.severity == "error":
+                lint.refuse_row(finding.rule.id, row=place, key=key, path=finding.path, detail=finding.detail)
+            found[finding.rule.id] += 1
         made = b"".join((_KEY, _escaped(key, place), b'","request":', data, b"}\n"))
         if len(made) > self._max_line:
             detail = f"{len(made):,} bytes where {self._max_line:,} fit"
             lint.refuse_row("GB108", row=place, key=key, detail=detail)
         return made
 
-    def _key(self, row: Row, place: str) -> str:
+    def _key(self, row: Row, place: str, number: int) -> str:
         value = row.get(self._key_column)
         if type(value) is str:
             return value
         if value is None:
             if self._positions and self._key_column not in row:
-                return f"row-{self._rows:010d}"
+                return f"row-{number:010d}"
             lint.refuse_row("GB121", row=place, path=f"column {self._key_column!r}")
         try:
             return text_of(value)
@@ -181,9 +196,21 @@ def _no_object(place: str) -> SourceError:
 
 def _dumped(value: Mapping[str, Any], place: str) -> bytes:
     try:
-        return orjson.dumps(value)
+        data = orjson.dumps(value)
     except TypeError:
         raise _no_object(place) from None
+    # A number that is not finite is no JSON, and would be written as null.
+    if b"null" in data and not _all_finite(value):
+        raise _no_object(place)
+    return data
+
+
+def _all_finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _member(line: bytes) -> bytes:

@@ -59,8 +59,11 @@ class Renderer:
         self._after_key, *after = fixed
         self._holes = list(zip(holes, after, strict=True))
 
-    def keys(self, batch: RowBatch) -> list[str]:
-        """Return the keys of the rows, checked one by one; whether one is used twice is not seen here."""
+    def keys(self, batch: RowBatch, *, before: int = 0) -> list[str]:  # noqa: ARG002  # as ready-made ones are asked
+        """Return the keys of the rows, checked one by one; whether one is used twice is not seen here.
+
+        :param before: rows of earlier batches.
+        """
         keys: list[Any] = [row.get(self._key_column) for row in batch.rows]
         if set(map(type, keys)) == {str} and lint.keys_are_fine(keys):
             return keys

@@ -48,6 +48,11 @@ def row_number(key: str, fingerprint: str) -> int:
     return int.from_bytes(digest[:ROW_BYTES])
 
 
+def key_number(key: str) -> int:
+    """Return what a key alone is remembered by."""
+    return int.from_bytes(blake2b(key.encode(errors="surrogatepass"), digest_size=ROW_BYTES).digest())
+
+
 @dataclass(frozen=True)
 class Sifted:
     """Lines to send, a line for each copy, and where among the given ones those stood that are not sent."""

@@ -106,7 +106,7 @@ def jsonl_batches(stream: Reads, *, source: str, keep_lines: bool = False) -> It
     :raises SourceError: naming the line, for anything but a JSON object in valid UTF-8.
     """
     number, blank = 0, 0
-    for block in _blocks(stream, source):
+    for block in blocks(stream, source):
         for start in range(0, len(block), ROWS_PER_BATCH):
             lines, first = block[start : start + ROWS_PER_BATCH], number + 1
             number += len(lines)
@@ -157,9 +157,15 @@ def _all_parsed(lines: Sequence[bytes], source: str, first: int) -> list[Row]:
     return [_parsed(line, source, number) for number, line in enumerate(lines, first)]
 
 
-def _blocks(stream: Reads, source: str) -> Iterator[list[bytes]]:
-    """Yield the lines, some megabytes of them at a time."""
-    tail = stream.read(BYTES_PER_READ).removeprefix(_BOM)
+def blocks(stream: Reads, source: str, *, keep_mark: bool = False) -> Iterator[list[bytes]]:
+    r"""Yield the lines, which ``\n`` ends, some megabytes of them at a time.
+
+    :param keep_mark: whether a byte order mark at the beginning stays.
+    :raises SourceError: a line is longer than any can be.
+    """
+    tail = stream.read(BYTES_PER_READ)
+    if not keep_mark:
+        tail = tail.removeprefix(_BOM)
     while tail:
         *whole, tail = tail.split(b"\n")
         yield whole

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_batch_gemini.batch import names
 from airflow_batch_gemini.batch.embedding import check_kind
+from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.names import DatasetName, TableName
 from airflow_batch_gemini.batch.parameters import query_parameters
 from airflow_batch_gemini.batch.parts import MAX_ROWS, Limits
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _TYPES = (int, float, Decimal, bytes, dt.date, dt.time, type(None))
 """Values of query parameters that are what they are from the beginning."""
-_MULTI_REGIONS = frozenset({"global", "us", "eu"})
 
 
 def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
@@ -37,6 +37,15 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             "was sent."
         )
     _check_source(operator, rendered=rendered)
+    if operator.on_lint not in get_args(OnLint):
+        raise ConfigurationError(
+            f"on_lint={operator.on_lint!r} is none of {', '.join(get_args(OnLint))}. Nothing was sent."
+        )
+    if operator.requests_dataset and operator.on_lint == "drop":
+        raise ConfigurationError(
+            'on_lint="drop" leaves out rows that pass the worker; with requests_dataset= let the query leave them out. '
+            "Nothing was sent."
+        )
     if operator.incremental != (operator.results_table is not None):
         raise ConfigurationError(
             "incremental=True and results_table= go together: that is where earlier answers are. Nothing was sent."
@@ -142,7 +151,7 @@ def check_place(warehouse: WarehouseHook, dataset: DatasetName, location: str) -
 
 
 def _check_region(location: str) -> None:
-    if location.lower() in _MULTI_REGIONS:
+    if location.lower() in names.MULTI_REGIONS:
         raise ConfigurationError(
             f"A job in {location!r} reads and writes no BigQuery table: that takes one region. Nothing was sent; "
             "give a region, or keep requests and predictions on Cloud Storage."

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
+import orjson
+
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
+from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.manifest import Aside, Part, Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.progress import Progress, duration
 from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
-from airflow_batch_gemini.batch.reuse import Sieve
+from airflow_batch_gemini.batch.reuse import RowSet, Sieve, key_number
 from airflow_batch_gemini.batch.rows import Places, RowBatch
-from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError
+from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, RowError
+from airflow_batch_gemini.operators._asides import AsideFile, created
 from airflow_batch_gemini.operators._unsent import Unsent
 
 if TYPE_CHECKING:
@@ -41,6 +47,7 @@ class RequestFiles:
 
     :param progress: how far the rows have been read; tells how long the rest will take.
     :param sieve: holds back what need not be sent.
+    :param on_lint: whether a row that breaks a rule fails the preparation, or is left out and written down.
     """
 
     def __init__(
@@ -48,8 +55,10 @@ class RequestFiles:
         hook: WorkspaceHook,
         workspace: Workspace,
         log: Logger,
+        *,
         progress: Progress | None = None,
         sieve: Sieve | None = None,
+        on_lint: OnLint = "fail",
     ) -> None:
         self._hook = hook
         self._workspace = workspace
@@ -57,13 +66,15 @@ class RequestFiles:
         self._progress = progress or Progress()
         self._sieve = sieve
         self._unsent = Unsent()
+        self._on_lint = on_lint
+        self._seen = RowSet()
         self._keys = KeyMemory()
         self._places = Places()
         self._open = ExitStack()
-        self._beside = ExitStack()
-        self._copies: ObjectWriter | None = None
-        self._copied = 0
-        self._put_aside: list[ObjectInfo] = []
+        self._copies = AsideFile(hook, workspace.copies)
+        self._rejected = AsideFile(hook, workspace.rejected)
+        self.broken: Counter[str] = Counter()
+        """Rules that rows were left out for: how often."""
         self._writer: ObjectWriter | None = None
         self._rows: list[int] = []
         self._written: list[ObjectInfo] = []
@@ -83,8 +94,8 @@ class RequestFiles:
         if kind is None:
             return
         try:
-            self._open.__exit__(kind, error, traceback)
-            self._beside.__exit__(kind, error, traceback)
+            for stack in (self._open, self._copies.open, self._rejected.open):
+                stack.__exit__(kind, error, traceback)
         finally:
             self._take_away()
 
@@ -98,7 +109,8 @@ class RequestFiles:
         for piece in slices(self._rendered(batches, renderer), limits):
             self._add(piece)
         self._finish_part()
-        self._finish_copies()
+        self._copies.finish()
+        self._rejected.finish()
         self._refuse_duplicates()
         self._tell("in all")
         return tuple(
@@ -109,19 +121,24 @@ class RequestFiles:
     @property
     def copies(self) -> Aside | None:
         """Rows that get another row's answer."""
-        return next((Aside(info.uri, self._copied, info.crc32c) for info in self._put_aside), None)
+        return self._copies.aside
+
+    @property
+    def rejected(self) -> Aside | None:
+        """Rows that were left out because they break a rule."""
+        return self._rejected.aside
 
     @property
     def answered(self) -> int:
         """Rows that were left out because an earlier batch has their answer."""
-        return len(self._unsent) - self._copied
+        return len(self._unsent) - self._copies.rows
 
     def verify(self) -> None:
         """Make sure that every file is still the one that was written here.
 
         :raises OwnershipLostError: when another attempt of the task writes the same batch.
         """
-        for info in (*self._written, *self._put_aside):
+        for info in self._all_written():
             found = self._hook.stat(GcsUri.parse(info.uri))
             if found is None or found.generation != info.generation:
                 raise OwnershipLostError(
@@ -133,30 +150,73 @@ class RequestFiles:
         self, batches: Iterable[RowBatch], renderer: Renderer | ReadyMade
     ) -> Iterator[Sequence[bytes]]:
         for batch in batches:
-            keys = renderer.keys(batch)
             first = self._places.rows
-            self._keys.add(keys)
+            keys, lines = self._made(batch, renderer, first)
             self._places.add(batch)
-            lines = renderer.lines(batch, keys)
             yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, first)
+
+    def _made(
+        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+    ) -> tuple[list[str], list[bytes]]:
+        """Return key and line of every row that is to be sent."""
+        if self._on_lint == "drop":
+            return self._made_or_dropped(batch, renderer, before)
+        keys = renderer.keys(batch, before=before)
+        self._keys.add(keys)
+        return keys, renderer.lines(batch, keys)
+
+    def _made_or_dropped(
+        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+    ) -> tuple[list[str], list[bytes]]:
+        try:
+            keys = renderer.keys(batch, before=before)
+            made = dict(enumerate(zip(keys, renderer.lines(batch, keys), strict=True)))
+        except RowError:
+            made = dict(self._row_by_row(batch, renderer, before))
+        for index, (key, _) in list(made.items()):
+            if not self._seen.add(key_number(key)):
+                twice = lint.Finding(rule=lint.RULES["GB122"])
+                self._reject(batch.place(index), twice.rule.id, f"key {key[:100]!r}: {twice.said}")
+                del made[index]
+        return [key for key, _ in made.values()], [line for _, line in made.values()]
+
+    def _row_by_row(
+        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+    ) -> Iterator[tuple[int, tuple[str, bytes]]]:
+        """Yield what can be made of a batch of which one row cannot; reject the others."""
+        for index, row in enumerate(batch.rows):
+            raw = None if batch.lines is None else batch.lines[index : index + 1]
+            one = replace(batch, first=batch.first + index, rows=(row,), lines=raw)
+            try:
+                [key] = renderer.keys(one, before=before + index)
+                [line] = renderer.lines(one, [key])
+            except RowError as error:
+                known = error.key if error.key and lint.key_rule(error.key) is None else None
+                fresh = known is not None and self._seen.add(key_number(known))
+                self._reject(
+                    known if known is not None and fresh else batch.place(index), error.rule, error.said
+                )
+            else:
+                yield index, (key, line)
+
+    def _reject(self, key: str, rule: str, said: str) -> None:
+        """Write down a row that is not sent, by its key or, where it has none of its own, by its place."""
+        self.broken[rule] += 1
+        self._rejected.write([orjson.dumps({"key": key, "rule": rule, "message": said}) + b"\n"])
 
     def _sifted(
         self, sieve: Sieve, keys: Sequence[str], lines: Sequence[bytes], first: int
     ) -> Sequence[bytes]:
         sifted = sieve.sift(keys, lines)
         self._unsent.add((first + place, keys[place]) for place in sifted.unsent)
-        if sifted.copies:
-            if self._copies is None:
-                self._copies = self._beside.enter_context(_created(self._hook, self._workspace.copies))
-            self._copies.writelines(sifted.copies)
-            self._copied += len(sifted.copies)
+        self._copies.write(sifted.copies)
         return sifted.lines
 
     def _add(self, piece: Slice) -> None:
         if piece.opens or self._writer is None:
             self._finish_part()
             self._writer = self._open.enter_context(
-                _created(self._hook, self._workspace.requests(len(self._rows)))
+                created(self._hook, self._workspace.requests(len(self._rows)))
             )
             self._rows.append(0)
         self._writer.writelines(piece.lines)
@@ -171,10 +231,9 @@ class RequestFiles:
             self._written.append(self._writer.info)
         self._writer = None
 
-    def _finish_copies(self) -> None:
-        self._beside.close()
-        if self._copies is not None and self._copies.info is not None:
-            self._put_aside.append(self._copies.info)
+    def _all_written(self) -> Iterator[ObjectInfo]:
+        yield from self._written
+        yield from filter(None, (self._copies.info, self._rejected.info))
 
     def _refuse_duplicates(self) -> None:
         """Hashes tell whether a key may be used twice; what was written tells whether one is."""
@@ -204,26 +263,11 @@ class RequestFiles:
         )
 
     def _take_away(self) -> None:
-        for info in (*self._written, *self._put_aside):
+        for info in self._all_written():
             try:
                 self._hook.delete(GcsUri.parse(info.uri), if_generation=info.generation)
             except GeminiBatchError as error:
                 self._log.warning("%s is left behind without a manifest: %s", info.uri, error)
-
-
-@contextmanager
-def _created(hook: WorkspaceHook, uri: GcsUri) -> Iterator[ObjectWriter]:
-    """Write a file that must not be there yet: an attempt that was believed dead overwrites nothing."""
-    from airflow_batch_gemini.hooks.workspace import PreconditionLost
-
-    try:
-        with hook.writer(uri, if_generation=0) as writer:
-            yield writer
-    except PreconditionLost as lost:
-        raise ServiceError(
-            f"{uri} was there before it was written whole: another attempt of this task is at work, or the answer to "
-            "this upload was lost. Nothing was sent; a retry starts over."
-        ) from lost
 
 
 @contextmanager

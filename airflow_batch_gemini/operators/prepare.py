@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint, names
+from airflow_batch_gemini.batch.lint import RULES, OnLint
 from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
@@ -89,6 +91,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param predictions_dataset: let Vertex AI write its answers to a table of this dataset; the same holds. Templated.
     :param max_rows_per_part: rows in one job; by default as many as it takes, 200,000 or 1,000,000 for vectors.
     :param max_bytes_per_part: bytes in one job, at most 10^9.
+    :param on_lint: ``"fail"`` at the first row that breaks a rule; ``"drop"`` such rows: the load puts them into the
+        errors table as ``rejected``; or ``"ignore"`` the rules for ready-made requests and send them all the same.
+        Rules that only warn are counted in the log.
     :param dedupe: send equal requests once; the answer is that of every row that asks the same.
     :param incremental: leave out rows whose answer to the same request is in *results_table* from another batch that
         was prepared with *incremental* or *dedupe*. When that are all rows, this task and what follows are skipped.
@@ -127,6 +132,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
         predictions_dataset: str | None = None,
         max_rows_per_part: int | None = None,
         max_bytes_per_part: int = MAX_BYTES,
+        on_lint: OnLint = "fail",
         dedupe: bool = False,
         incremental: bool = False,
         results_table: str | None = None,
@@ -153,6 +159,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.predictions_dataset = predictions_dataset
         self.max_rows_per_part = max_rows_per_part
         self.max_bytes_per_part = max_bytes_per_part
+        self.on_lint = on_lint
         self.dedupe = dedupe
         self.incremental = incremental
         self.results_table = results_table
@@ -218,12 +225,28 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 check_place(warehouse, plan.predictions, plan.location)
         source = self._source(plan, context)
         plan.keeper.start_over()
-        with RequestFiles(hook, plan.workspace, self.log, source.progress, self._sieve(plan)) as files:
-            parts = files.write(source.batches(hook), renderer=self._renderer(plan), limits=plan.limits)
+        renderer = self._renderer(plan)
+        with RequestFiles(
+            hook,
+            plan.workspace,
+            self.log,
+            progress=source.progress,
+            sieve=self._sieve(plan),
+            on_lint=self.on_lint,
+        ) as files:
+            parts = files.write(source.batches(hook), renderer=renderer, limits=plan.limits)
+            broken = files.broken + (renderer.found if isinstance(renderer, ReadyMade) else Counter())
+            for rule, count in sorted(broken.items()):
+                self.log.warning(
+                    "%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix
+                )
             if not parts and not files.answered:
-                raise SourceError(f"{source} has no rows. Nothing was sent.")
+                why = "no row that breaks no rule" if files.rejected else "no rows"
+                raise SourceError(f"{source} has {why}. Nothing was sent.")
             files.verify()
-            return self._keep(plan, parts, copies=files.copies, answered=files.answered)
+            return self._keep(
+                plan, parts, copies=files.copies, rejected=files.rejected, answered=files.answered
+            )
 
     def _source(self, plan: Plan, context: Context) -> Source:
         from airflow_batch_gemini.operators._rows import Source
@@ -250,7 +273,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
         if self.template is not None:
             return Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
         ordered = self.sql is None and plan.table is None
-        return ReadyMade(key_column=self.key_column, max_line_bytes=plan.limits.size, positions=ordered)
+        return ReadyMade(
+            key_column=self.key_column,
+            max_line_bytes=plan.limits.size,
+            positions=ordered,
+            strict=self.on_lint != "ignore",
+        )
 
     def _in_bigquery(self, plan: Plan, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
@@ -279,7 +307,15 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 )
                 return self._keep(plan, parts, copies=tables.copies, answered=tables.answered)
 
-    def _keep(self, plan: Plan, parts: tuple[Part, ...], *, copies: Aside | None, answered: int) -> Manifest:
+    def _keep(
+        self,
+        plan: Plan,
+        parts: tuple[Part, ...],
+        *,
+        copies: Aside | None,
+        answered: int,
+        rejected: Aside | None = None,
+    ) -> Manifest:
         if not parts:
             raise AirflowSkipException(
                 f"All {answered:,} rows have the answers to the same requests in {plan.results} already. Nothing was "
@@ -301,6 +337,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             attempt=plan.attempt,
             fingerprinted=self.dedupe or self.incremental,
             copies=copies,
+            rejected=rejected,
             answered=answered,
         )
         plan.keeper.keep(manifest)

@@ -18,7 +18,7 @@ from planting import Plants
 pytestmark = pytest.mark.scheduler
 
 REFUSED = ["TemplateError"] * 6 + ["SourceError", "TemplateError", "SourceError", "RowError", "TemplateError"]
-REFUSED += ["RowError", "SourceError", "SourceError"]
+REFUSED += ["RowError", "SourceError", "SourceError", "SourceError", "SourceError"]
 
 
 @pytest.fixture(scope="module")

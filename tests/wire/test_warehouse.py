@@ -84,6 +84,7 @@ def test_a_table_is_told_with_its_columns_rows_and_place(
     assert info is not None
     assert [(column.name, column.type, column.mode) for column in info.columns] == [
         ("key", "STRING", "NULLABLE"),
+        ("fingerprint", "STRING", "NULLABLE"),
         ("request", "JSON", "NULLABLE"),
     ]
     assert (info.rows, info.location, info.table) == (1, "us-central1", table)

@@ -115,6 +115,8 @@ def other_refusals() -> list[str]:
         lambda: read(source_uri=f"gs://{BUCKET}/rows.jsonl", max_bytes_per_part=100),
         lambda: read(source_uri=f"gs://{BUCKET}/rows.jsonl", key_column="nokey"),
         lambda: read(template=WITH_MEDIA, source_uri=f"gs://{BUCKET}/bad-media.jsonl"),
+        lambda: read(template=WITH_MEDIA, source_uri=f"gs://{BUCKET}/bad-media.jsonl", on_lint="drop"),
+        lambda: read(template=None, source_uri=f"gs://{BUCKET}/rows.jsonl"),
         lambda: read(sql=f"SELECT CAST(text AS INT64) AS key, text FROM {DATASET}.planted_rows"),
         lambda: read(sql=f"SELECT key, PARSE_JSON(text) AS text FROM {DATASET}.planted_rows"),
     ]
@@ -140,7 +142,8 @@ def read(**arguments: Any) -> None:
     operator = prepare("unbound", **arguments)
     with closing(WorkspaceHook(gcp_conn_id=CONN_ID)) as hook:
         ti = SimpleNamespace(id="nobody", dag_id="nobody", run_id="nobody", task_id="nobody", map_index=-1)
-        operator._on_storage(operator._plan({"ti": ti}, hook), hook)  # type: ignore[arg-type]
+        context: Any = {"ti": ti}
+        operator._on_storage(operator._plan(context, hook), hook, context)
 
 
 # On a busy machine a worker may not get through to the API server; what the package refuses is not repeated anyway.

@@ -1,0 +1,1 @@
+"""What ``gemini-batch`` can do, a module a command."""

@@ -1,0 +1,247 @@
+"""A whole file before the importer: what earlier requests are decides about later ones."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from request_corpus import GOOGLES_OWN, PLAIN, USER, importer_traps, requests
+
+from airflow_batch_gemini.batch import lint, lint_file
+from airflow_batch_gemini.batch.lint_file import FileLinter
+from airflow_batch_gemini.batch.lint_lines import LineLinter
+from airflow_batch_gemini.batch.models import lint_model
+
+CORPUS, TRAPS = requests(), list(importer_traps())
+
+
+def dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def found(*given: Any, linter: FileLinter | None = None) -> list[list[str]]:
+    """The rules that each request breaks, in one file."""
+    judge = linter or FileLinter()
+    return [[one.rule.id for one in judge.findings(dumped(request), request)] for request in given]
+
+
+@pytest.mark.parametrize(("rule", "_what", "file"), TRAPS, ids=[what for _, what, _ in TRAPS])
+def test_what_fails_a_whole_job_is_found_in_the_request_that_does_it(
+    rule: str, _what: str, file: list[Any]
+) -> None:
+    """The later one of two that do not go together."""
+    *before, last = found(*file)
+    assert rule in last
+    assert [rules for rules in before if rules] == []
+
+
+def test_no_request_that_vertex_ai_takes_raises_a_false_alarm() -> None:
+    """Each in a file of its own."""
+    assert len(CORPUS) > 300
+    assert {name: rules for name, request in CORPUS.items() for rules in found(request) if rules} == {}
+
+
+def test_a_line_of_a_known_skeleton_is_not_walked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts and numbers may differ, as may escapes in texts; what a rule reads may not."""
+    linter = FileLinter()
+    assert found({**PLAIN, "x": 1}, linter=linter) == [[]]
+    monkeypatch.setattr(lint_file, "lint_request", None)
+    for text in ('"', "\\", '\\"', ":", '{"role":"x"}', "\\u0022", "é"):
+        request = {"contents": [{"role": "user", "parts": [{"text": text}]}], "x": 7}
+        assert found(request, linter=linter) == [[]]
+
+
+@pytest.mark.parametrize("role", ["system", "", "User", 'a"b', None])
+def test_a_role_is_read_in_every_line(role: str | None) -> None:
+    """It is a text that a rule reads."""
+    wrong = {"contents": [{"role": role, "parts": [{"text": "x"}]}]}
+    rules = found(PLAIN, wrong, PLAIN, wrong)
+    assert [bool(one) for one in rules] == [False, True, False, True]
+    assert "GB107" in rules[1]
+
+
+def test_a_request_that_is_refused_says_nothing_about_the_others() -> None:
+    """It is left out, and what it says of its paths with it."""
+    wrong = {"contents": [USER], "x": {"a": 1}, "$y": 1}
+    assert found(wrong, {**PLAIN, "x": 1}, {**PLAIN, "x": {"a": 1}}) == [["GB101"], [], ["GB111"]]
+
+
+def test_a_null_is_fine_where_a_scalar_may_stand() -> None:
+    """Before and after one; a template has no reason to send it."""
+    null = {**PLAIN, "generationConfig": {"temperature": None}}
+    assert found(null, {**PLAIN, "generationConfig": {"temperature": 1}}, null) == [[], [], []]
+    assert [one.rule.id for one in lint.lint_request(null, importer=True)] == ["GB104"]
+
+
+def test_an_empty_list_goes_with_any_list() -> None:
+    """Its members have no shape yet."""
+    empty, full = {**PLAIN, "x": []}, {**PLAIN, "x": [{"a": 1}]}
+    assert found(empty, full, empty) == [[], [], []]
+    assert found(full, empty, {**PLAIN, "x": ["a"]}) == [[], [], ["GB111"]]
+
+
+def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
+    """They may be meant."""
+    camel = {**PLAIN, "generationConfig": {"topP": 1}}
+    assert found(camel, {**PLAIN, "generation_config": {"top_p": 1}})[1] == ["GB112", "GB112"]
+    schemas = [
+        {**PLAIN, "generationConfig": {"responseSchema": {"type": one}}} for one in ("STRING", "OBJECT")
+    ]
+    several = [{**schemas[0], "a": 1}, {**schemas[1], "b": 1}]
+    assert found(*several) == [[], ["GB113"]]
+    assert {lint.RULES[rule].severity for rule in ("GB112", "GB113")} == {"warning"}
+
+
+def test_rag_and_cached_content_are_refused() -> None:
+    """Batches have neither."""
+    store = {"ragResources": [{"ragCorpus": "c"}]}
+    assert found({**PLAIN, "tools": [{"retrieval": {"vertexRagStore": store}}]}) == [["GB114"]]
+    assert found({**PLAIN, "tools": [{"retrieval": {"vertex_rag_store": store}}]}) == [["GB114"]]
+    assert found({**PLAIN, "cachedContent": "c"}) == [["GB105"]]
+
+
+def test_names_that_vary_without_end_are_refused_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table has ten thousand columns; the memory of a linter is bounded too."""
+    monkeypatch.setattr(lint_file, "MAX_PATHS", 20)
+    monkeypatch.setattr(lint_file, "_MAX_SKELETONS", 4)
+    linter = FileLinter()
+    rules = found(*({**PLAIN, f"x{i}": 1} for i in range(40)), linter=linter)
+    assert rules[0] == []
+    assert rules[-1] == ["GB115"]
+    assert len(linter._walk.shapes) <= 20
+    assert max(len(linter._judged), len(linter._names)) <= 4
+
+
+def test_in_a_table_nothing_is_imported() -> None:
+    """Only what a request is by itself counts there."""
+    linter = FileLinter(importer=False)
+    assert found({**PLAIN, "$x": {}}, {"contents": []}, linter=linter) == [[], ["GB106"]]
+
+
+# ------------------------------------------------------------------------------------------------------ lines
+
+
+def lines(*given: bytes) -> list[tuple[str, str]]:
+    """Rule and row of each finding, those of the whole file last."""
+    linter = LineLinter()
+    return [(one.rule.id, one.row) for one in [*linter.take(given), *linter.finish()]]
+
+
+def line(key: Any = "k", request: Any = GOOGLES_OWN, **beside: Any) -> bytes:
+    return dumped({"key": key, "request": request, **beside})
+
+
+def test_a_good_file_has_nothing_to_be_said_of() -> None:
+    """Empty lines may end it."""
+    assert lines(line("a"), line("b"), b"", b" ") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "rule", "row"),
+    [
+        ([line(), b"{"], "GB131", "line 2"),
+        ([line(), b"[]"], "GB131", "line 2"),
+        ([b'{"request": "\xff"}'], "GB131", "line 1"),
+        ([line("a"), b"", line("b")], "GB132", "line 2"),
+        ([b'{"key":"a"}'], "GB133", "line 1"),
+        ([b'{"request":"x"}'], "GB133", "line 1"),
+        ([b"\xef\xbb\xbf" + line()], "GB134", "line 1"),
+        ([line(status="")], "GB135", "line 1"),
+        ([line(response={"a": 1})], "GB135", "line 1"),
+        ([line("007")], "GB136", "line 1"),
+        ([line(7)], "GB136", "line 1"),
+        ([line("1e5")], "GB136", "line 1"),
+        ([line("")], "GB121", "line 1"),
+        ([line(None)], "GB121", "line 1"),
+        ([line("k" * 1025)], "GB123", "line 1"),
+        ([line("a\n")], "GB124", "line 1"),
+        ([line("a"), line("b"), line("a")], "GB122", "line 3"),
+        ([], "GB138", "file"),
+        ([dumped(GOOGLES_OWN)], "GB139", "line 1"),
+        ([line(request={"contents": []})], "GB106", "line 1"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said_with_its_number(given: list[bytes], rule: str, row: str) -> None:
+    """Once each."""
+    assert lines(*given) == [(rule, row)]
+
+
+def test_a_file_of_more_than_one_job_takes_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In rows and in bytes; more rows fit where vectors are wanted."""
+    from airflow_batch_gemini.batch import lint_lines
+
+    monkeypatch.setattr(lint_lines, "MAX_ROWS", 2)
+    monkeypatch.setattr(lint_lines, "MAX_BYTES", 1000)
+    plain = [line(f"k{i}", PLAIN) for i in range(3)]
+    assert lines(*plain) == [("GB137", "file")]
+    vectors = [line(f"k{i}", {"content": {"parts": [{"text": "x"}]}}) for i in range(3)]
+    assert lines(*vectors) == []
+    assert lines(line("a", {"contents": [{"parts": [{"text": "x" * 1000}]}]})) == [("GB137", "file")]
+
+
+def test_a_finding_never_quotes_what_a_request_says() -> None:
+    """Names of fields and the key are all that is told."""
+    secret = {
+        "contents": [{"role": "secret", "parts": [{"text": "secret"}]}],
+        "cachedContent": "secret",
+        "x": {},
+    }
+    told = [str(one) for one in LineLinter().take([line("k", secret), b'{"secret', line("k", secret)])]
+    assert len(told) > 6
+    assert not [text for text in told if "secret" in text]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=12,
+)
+REQUEST = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("contents", "content", "tools", "generationConfig", "x", "$y"), JSON)
+)
+LINE = st.one_of(
+    st.binary(max_size=40),
+    JSON.map(lambda value: json.dumps(value).encode(errors="replace")),
+    st.fixed_dictionaries({"request": REQUEST | JSON}, optional={"key": JSON, "status": JSON}).map(
+        lambda value: json.dumps(value).encode()
+    ),
+)
+"""Any line at all, many of them nearly requests."""
+
+
+@settings(max_examples=60)
+@given(st.lists(LINE, max_size=6))
+def test_no_line_makes_the_linter_fail(given: list[bytes]) -> None:
+    """It has findings or none."""
+    linter = LineLinter()
+    for finding in [*linter.take(given), *linter.finish()]:
+        assert finding.rule.id in lint.RULES
+
+
+@settings(max_examples=40)
+@given(st.lists(REQUEST, max_size=6))
+def test_a_skeleton_that_is_known_is_judged_as_if_it_were_not(given: list[Any]) -> None:
+    """Remembering changes no verdict: the second time round all are known, and nothing new is learned."""
+    linter = FileLinter()
+    data = [json.dumps(one).encode() for one in given]
+    first = [linter.findings(one, orjson.loads(one)) for one in data]
+    assert [linter.findings(one, orjson.loads(one)) for one in data] == first
+
+
+def test_retired_models_and_models_of_another_place_are_warned_of() -> None:
+    """By date and by location; of an unknown one nothing is known."""
+    late, early = dt.date(2026, 11, 1), dt.date(2026, 10, 20)
+    assert [one.rule.id for one in lint_model("gemini-2.5-pro-001", location="us-central1", today=late)] == [
+        "GB141"
+    ]
+    assert list(lint_model("gemini-2.5-pro", location=None, today=early)) == []
+    assert [one.rule.id for one in lint_model("gemini-3.6-flash", location="us-central1", today=late)] == [
+        "GB142"
+    ]
+    assert list(lint_model("gemini-3.6-flash", location="eu", today=late)) == []
+    assert list(lint_model("publishers/meta/models/x", location="us-central1", today=late)) == []
