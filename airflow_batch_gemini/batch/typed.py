@@ -30,7 +30,7 @@ class Kind(StrEnum):
 PATTERNS: Mapping[Kind, str] = MappingProxyType(
     {
         Kind.INTEGER: r"-?(?:0|[1-9][0-9]{0,9})",
-        Kind.NUMBER: r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?",
+        Kind.NUMBER: r"-?(?:0|[1-9][0-9]{0,16})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?",
         Kind.BOOLEAN: "true|false",
         Kind.WORD: r"[A-Za-z][A-Za-z0-9_.+/-]{0,99}",
     }
