@@ -258,8 +258,8 @@ def _setting(value: Any, kind: Kind) -> Any:
     """What a value is for a field, :data:`UNFIT` where it is nothing."""
     if isinstance(value, str):
         return TEXTS[kind].get(value, UNFIT)
-    if kind is Kind.BOOLEAN:
-        return value
+    if kind in (Kind.BOOLEAN, Kind.WORD):
+        return value if isinstance(value, bool) and kind is Kind.BOOLEAN else UNFIT
     number = float(value)
     if kind is Kind.NUMBER:
         return number if number == 0 or 1e-99 <= abs(number) < 1e100 else UNFIT

@@ -53,6 +53,8 @@ def json_of(value: Any, kind: Kind) -> str | None:
     if value is None or value == "":
         return None
     text = text_of(value)
+    if kind is Kind.WORD and not isinstance(value, str):
+        raise MisfitError  # a number that is not one is spelled like a word
     if not _COMPILED[kind].fullmatch(text):
         raise MisfitError
     match kind:

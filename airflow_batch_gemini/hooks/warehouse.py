@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "JobOutcome", "TableInfo", "WarehouseHook", "WarehouseJob"]
 
+_FIRST_PAUSE_SECONDS = 0.1
+
 
 class WarehouseHook(GoogleBaseHook):
     """BigQuery by an Airflow connection of type ``google_cloud_platform``.
@@ -140,14 +142,18 @@ class WarehouseHook(GoogleBaseHook):
         poll_interval: float = 2.0,
         failure: type[GeminiBatchError] = LandingError,
     ) -> JobOutcome:
-        """Look until *job* is done, however it ended; raise *failure* after *timeout* seconds."""
-        deadline = time.monotonic() + timeout
+        """Look until *job* is done, however it ended; raise *failure* after *timeout* seconds.
+
+        The first looks follow each other faster: most statements take less than *poll_interval*.
+        """
+        deadline, pause = time.monotonic() + timeout, min(_FIRST_PAUSE_SECONDS, poll_interval)
         while not (outcome := self.look(job, failure=failure)).done:
             if time.monotonic() >= deadline:
                 raise failure(
                     f"BigQuery job {job} is not done after {timeout:.0f} s. It runs on; a retry waits for it."
                 )
-            time.sleep(poll_interval)
+            time.sleep(pause)
+            pause = min(2 * pause, poll_interval)
         return outcome
 
     def job_rows(

@@ -124,7 +124,8 @@ def _members(members: Members, columns: Columns) -> str:
 
 
 def _value(name: str, value: Value, column: landing.Column) -> str:
-    if column.type not in _TYPED or column.mode == "REPEATED":
+    types = _TYPED if value.kind is not Kind.WORD else {"STRING"}
+    if column.type not in types or column.mode == "REPEATED":
         raise TemplateError(
             f"Column {column.name} is of type {column.type}{' (repeated)' if column.mode == 'REPEATED' else ''}, but "
             f"{name} wants {value.kind}. Nothing was sent; cast it."

@@ -14,8 +14,9 @@ import pytest
 from bigquery_engine import Engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from template_cases import TABLE, WORDS, Case, cases
+from template_cases import DEFAULTS, TABLE, TEXTS, WORDS, Case, cases
 
+from airflow_batch_gemini.batch.fields import PER_ROW
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.media import Media
 from airflow_batch_gemini.batch.names import TableName
@@ -24,6 +25,7 @@ from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
+from airflow_batch_gemini.batch.typed import Kind
 from airflow_batch_gemini.exceptions import InvalidNameError, RowError, TemplateError
 from airflow_batch_gemini.sql import prepare
 from airflow_batch_gemini.sql.literal import identifier, string_literal
@@ -243,8 +245,58 @@ def test_bigquery_and_python_make_the_same_requests(judge: Judge, engine: Engine
 
     GoogleSQL's own implementation is asked, and the local BigQuery. What does not fit is null where Python refuses it.
     """
+    check_alike(judge, engine, case)
+
+
+FLOATS = [
+    0.1,
+    1.0,
+    0.1 + 0.2,
+    1e15,
+    123456789012345678.0,
+    1e-7,
+    5e-324,
+    1e300,
+    7.5,
+    2147483648.0,
+    -2147483648.0,
+]
+FLOATS += [float("nan"), float("inf"), -0.0]
+
+
+@pytest.mark.parametrize("field", ["temperature", "seed", "audioTimestamp", "mediaResolution"])
+@pytest.mark.parametrize("default", [True, False])
+def test_every_value_means_the_same_to_a_field_in_bigquery_and_in_python(
+    judge: Judge, engine: Engine, field: str, default: bool
+) -> None:
+    """Texts good and bad, numbers at every edge, and NULL; a path never changes its type."""
+    kind = PER_ROW[field]
+    rows = [(text, None) for text in TEXTS[kind]] + [(None, number) for number in FLOATS]
+    for column, type_ in (("text", "STRING"), ("number", "FLOAT64"))[: 1 if kind is Kind.WORD else 2]:
+        case = Case(
+            {
+                "prompt": ["x"],
+                "system_instruction": None,
+                "turns": [],
+                "media": [],
+                "generation_config": {field: DEFAULTS[kind]} if default else {},
+                "config_columns": {field: column},
+                "null_as": "",
+            },
+            {"key": "STRING", column: type_},
+            [{"key": f"a{i}", "text": text, "number": number} for i, (text, number) in enumerate(rows)],
+        )
+        check_alike(judge, engine, case)
+        for row in case.rows:
+            expected = case.expected(row)
+            assert _by_python(case, row) == expected
+
+
+def check_alike(judge: Judge, engine: Engine, case: Case) -> None:
+    """Fail unless all three make the same requests, number for number as they are written."""
     wanted = {f"k_{row['key']}": _by_python(case, row) for row in case.rows}
-    assert _fitting({row["key"]: row["request"] for row in judge.rows(case.sql)}) == wanted
+    by_google = _fitting({row["key"]: row["request"] for row in judge.rows(case.sql)})
+    assert json.dumps(by_google, sort_keys=True) == json.dumps(wanted, sort_keys=True)
     if case.suits_local_bigquery:
         found = _fitting({key: json.loads(request) for key, request in engine.rows(case.sql)})
         assert _in_one_spelling(found) == _in_one_spelling(wanted)
@@ -324,10 +376,19 @@ def test_a_column_that_has_no_text_is_refused_before_the_statement_runs() -> Non
 
 def test_a_column_that_cannot_fill_a_field_is_refused_before_the_statement_runs() -> None:
     """A date is no temperature, nor is a list of numbers one."""
-    template = GeminiTemplate(prompt="x", config_columns={"temperature": "t"})
-    for kind, mode in (("DATE", "NULLABLE"), ("FLOAT64", "REPEATED"), ("STRUCT", "NULLABLE")):
+    numbers = GeminiTemplate(prompt="x", config_columns={"temperature": "t"})
+    words = GeminiTemplate(prompt="x", config_columns={"mediaResolution": "t"})
+    for template, kind, mode in (
+        (numbers, "DATE", "NULLABLE"),
+        (numbers, "FLOAT64", "REPEATED"),
+        (numbers, "STRUCT", "NULLABLE"),
+        (words, "FLOAT64", "NULLABLE"),
+        (words, "JSON", "NULLABLE"),
+    ):
         columns = [Column("key", "STRING"), Column("t", kind, mode)]
-        with pytest.raises(TemplateError, match=rf"Column t is of type {kind}.* temperature wants a number"):
+        with pytest.raises(
+            TemplateError, match=rf"Column t is of type {kind}.* \w+ wants (a number|one word)"
+        ):
             prepare.create_requests(
                 "SELECT 1", table=TABLE, template=template, key_column="key", columns=columns
             )
