@@ -94,8 +94,12 @@ def test_a_number_of_a_path_is_always_a_float_and_a_count_never_is() -> None:
         },
     )
 
+    renderer = Renderer(template, key_column="key")
+
     def config(**row: Any) -> str:
-        return line_of(template, {"key": "a", **row}).decode().partition('"generationConfig":')[2]
+        batch = RowBatch(source="s", unit="row", first=1, rows=[{"key": "a", **row}])
+        [line] = renderer.lines(batch, ["a"])
+        return line.decode().partition('"generationConfig":')[2]
 
     assert config() == '{"seed":7,"temperature":1.0}}}\n'
     assert config(t=0, m=512.0, i=True) == (

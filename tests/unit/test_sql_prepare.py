@@ -252,6 +252,7 @@ FLOATS = [
     0.1,
     1.0,
     0.1 + 0.2,
+    0.7999999999999999,  # has more digits as GoogleSQL writes it than it needs
     1e15,
     123456789012345678.0,
     1e-7,
