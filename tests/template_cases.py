@@ -278,6 +278,7 @@ def cases(draw: st.DrawFn, *, max_rows: int = 2, kinds: Sequence[str] = tuple(VA
     texts = st.lists(st.one_of(WORDS, st.sampled_from(names[:4]).map(lambda name: (name,))), max_size=4)
     values = {name: VALUES[kind] for name, kind in words.items()}
     types = {"key": "STRING", **words}
+    arguments: dict[str, Any]
     if draw(st.integers(0, 9)) == 0:
         arguments = {
             "content": ["x", *draw(texts)],
