@@ -2,7 +2,8 @@
 
 Labels the rows of a BigQuery table without one bulk byte through a worker: the requests are made by one
 `CREATE TABLE … AS SELECT`, Vertex AI reads them from that table and writes its predictions into another, and the load
-is SQL.
+is SQL. One example of an answer stands before each question, and long texts may have longer answers: a column sets
+`maxOutputTokens` for its row.
 
 `source` → `prepare` → `submit` → `wait` (deferred: no worker is held) → `load`
 
@@ -35,7 +36,7 @@ from gemini_examples.settings import (
 )
 from pydantic import BaseModel
 
-from airflow_batch_gemini import GeminiTemplate
+from airflow_batch_gemini import GeminiTemplate, Turn
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
@@ -48,6 +49,11 @@ class Label(BaseModel):
     topic: str
     language: str
     tone: Literal["neutral", "promotional", "technical", "other"]
+
+
+QUESTION = "What is this text about, in which language is it, and what is its tone?\n\n{text}"
+EXAMPLE = "Blazing fast! The only YAML parser you will ever need."
+EXAMPLE_ANSWER = '{{"topic": "YAML parsing", "language": "en", "tone": "promotional"}}'
 
 
 @dag(
@@ -96,12 +102,16 @@ def gemini_batch_bigquery() -> None:
     prepare = GeminiBatchPrepareOperator(
         task_id="prepare",
         sql=(
-            "SELECT {{ params.key_column or 'name' }} AS key, {{ params.text_column or 'description' }} AS text "
-            "FROM `{{ ti.xcom_pull(task_ids='source') }}` ORDER BY 1 LIMIT {{ params.rows }}"
+            "SELECT key, text, IF(LENGTH(text) > 2000, 1024, NULL) AS most_tokens FROM (\n"
+            "  SELECT {{ params.key_column or 'name' }} AS key, {{ params.text_column or 'description' }} AS text\n"
+            "  FROM `{{ ti.xcom_pull(task_ids='source') }}`\n"
+            ") ORDER BY 1 LIMIT {{ params.rows }}"
         ),
         template=GeminiTemplate(
-            prompt="What is this text about, in which language is it, and what is its tone?\n\n{text}",
+            turns=[Turn("user", QUESTION.format(text=EXAMPLE)), Turn("model", EXAMPLE_ANSWER)],
+            prompt=QUESTION,
             generation_config={"temperature": 0, "maxOutputTokens": 512},
+            config_columns={"maxOutputTokens": "most_tokens"},
             response_schema=Label,
         ),
         model=MODEL,

@@ -7,7 +7,7 @@ its path: the service would refuse it too, once for every row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from airflow_batch_gemini.exceptions import TemplateError
 
@@ -40,6 +40,8 @@ _INSTEAD = {
     "exclusiveMaximum": "use maximum (le= in Pydantic)",
     "prefixItems": "use an object with named properties instead of a tuple",
     "uniqueItems": "use a list instead of a set",
+    "patternProperties": "use additionalProperties, or an object with named properties",
+    "examples": "say it in the description, or as example",
 }
 
 
@@ -47,24 +49,34 @@ def vertex_schema(schema: Any, *, path: str = "response_schema") -> dict[str, An
     """Return *schema* as the ``responseSchema`` that is sent.
 
     References are inlined, ``null`` alternatives become ``nullable``, properties keep their order by
-    ``propertyOrdering``.
+    ``propertyOrdering``. Alternatives that a discriminator tells apart are those of ``anyOf``: each has its own word in
+    that property, so no answer fits two.
 
-    :param schema: JSON Schema or Vertex's own as a dict, or a Pydantic v2 class.
+    :param schema: JSON Schema or Vertex's own as a dict, a Pydantic v2 class, or another type that Pydantic can
+        describe, like ``list[Label]`` or an enum.
     :param path: how the schema is called in messages.
     :raises TemplateError: for anything Vertex AI does not know, with its path.
     """
-    if hasattr(schema, "model_json_schema"):
-        try:
-            schema = schema.model_json_schema()
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise TemplateError(
-                f"{path}: Pydantic cannot describe the class as JSON Schema ({type(error).__name__}). Nothing was sent."
-            ) from None
+    if isinstance(schema, type) or get_origin(schema) is not None or hasattr(schema, "model_json_schema"):
+        schema = _described(schema, path)
     if not isinstance(schema, Mapping):
         raise TemplateError(
             f"{path} is a {type(schema).__name__}: give a dict or a Pydantic class. Nothing was sent."
         )
     return _Converter(schema).convert(schema, path, ())
+
+
+def _described(kind: Any, path: str) -> dict[str, Any]:
+    """Return what Pydantic says of a class or another type."""
+    from pydantic import TypeAdapter
+
+    try:
+        own = getattr(kind, "model_json_schema", None)
+        return dict(own() if own else TypeAdapter(kind).json_schema())
+    except (RuntimeError, TypeError, ValueError, NameError) as error:
+        raise TemplateError(
+            f"{path}: Pydantic cannot describe the class as JSON Schema ({type(error).__name__}). Nothing was sent."
+        ) from None
 
 
 class _Converter:
@@ -90,6 +102,8 @@ class _Converter:
         if not isinstance(schema, Mapping):
             raise _refused(path, f"is a {type(schema).__name__} where a schema is wanted")
         schema = {_CAMEL.get(key, key): value for key, value in schema.items()}
+        if "oneOf" in schema and "anyOf" not in schema and schema.pop("discriminator", None):
+            schema["anyOf"] = schema.pop("oneOf")
         if (included := self._included(schema, path, seen)) is not None:
             return included
         result: dict[str, Any] = {}
@@ -99,7 +113,8 @@ class _Converter:
                 result |= step(schema[key], f"{path}.{key}", seen) | nullable
         for key, value in schema.items():
             if key in _KEPT:
-                result[key] = value
+                # A list of numbers has this format and no other.
+                result[key] = "enum" if key == "format" and result.get(key) == "enum" else value
             elif key not in _DROPPED and key not in _HANDLED:
                 fix = _INSTEAD.get(key, "leave it out")
                 raise _refused(f"{path}.{key}", f"is a keyword that Vertex AI's Schema does not have; {fix}")
@@ -165,11 +180,15 @@ class _Converter:
         return {"anyOf": converted, **nullable}
 
     def _enum(self, value: Any, path: str, _seen: tuple[str, ...]) -> dict[str, Any]:
-        if not isinstance(value, list) or not all(one is None or isinstance(one, str) for one in value):
-            raise _refused(path, "has a value that is not a string; Vertex AI takes strings only")
+        if not isinstance(value, list):
+            raise _refused(path, "is not a list of values")
         names = [one for one in value if one is not None]
         nullable = {"nullable": True} if len(names) < len(value) else {}
-        return {"type": "STRING", "enum": names, **nullable}
+        if all(isinstance(one, str) for one in names):
+            return {"type": "STRING", "enum": names, **nullable}
+        if any(type(one) is not int for one in names):
+            raise _refused(path, "has neither strings nor whole numbers only; Vertex AI takes no other lists")
+        return {"type": "INTEGER", "format": "enum", "enum": list(map(str, names)), **nullable}
 
     def _additional(self, value: Any, path: str, seen: tuple[str, ...]) -> dict[str, Any]:
         if isinstance(value, bool) or value == {}:

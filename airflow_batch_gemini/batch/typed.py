@@ -30,7 +30,7 @@ class Kind(StrEnum):
 PATTERNS: Mapping[Kind, str] = MappingProxyType(
     {
         Kind.INTEGER: r"-?(?:0|[1-9][0-9]{0,9})",
-        Kind.NUMBER: r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?",
+        Kind.NUMBER: r"-?(?:0|[1-9][0-9]{0,16})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?",
         Kind.BOOLEAN: "true|false",
         Kind.WORD: r"[A-Za-z][A-Za-z0-9_.+/-]{0,99}",
     }
@@ -53,6 +53,8 @@ def json_of(value: Any, kind: Kind) -> str | None:
     if value is None or value == "":
         return None
     text = text_of(value)
+    if kind is Kind.WORD and not isinstance(value, str):
+        raise MisfitError  # a number that is not one is spelled like a word
     if not _COMPILED[kind].fullmatch(text):
         raise MisfitError
     match kind:

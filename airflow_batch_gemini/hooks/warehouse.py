@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "JobOutcome", "TableInfo", "WarehouseHook", "WarehouseJob"]
 
-
 PROGRESS_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 0.1
 
 
 class WarehouseHook(GoogleBaseHook):
@@ -144,8 +144,12 @@ class WarehouseHook(GoogleBaseHook):
         poll_interval: float = 2.0,
         failure: type[GeminiBatchError] = LandingError,
     ) -> JobOutcome:
-        """Look until *job* is done, however it ended; raise *failure* after *timeout* seconds."""
+        """Look until *job* is done, however it ended; raise *failure* after *timeout* seconds.
+
+        The first looks follow each other faster: most statements take less than *poll_interval*.
+        """
         began = told = time.monotonic()
+        pause = min(_FIRST_PAUSE_SECONDS, poll_interval)
         while not (outcome := self.look(job, failure=failure)).done:
             now = time.monotonic()
             if now - told >= PROGRESS_SECONDS:
@@ -155,7 +159,8 @@ class WarehouseHook(GoogleBaseHook):
                 raise failure(
                     f"BigQuery job {job} is not done after {timeout:.0f} s. It runs on; a retry waits for it."
                 )
-            time.sleep(poll_interval)
+            time.sleep(pause)
+            pause = min(2 * pause, poll_interval)
         return outcome
 
     def job_rows(

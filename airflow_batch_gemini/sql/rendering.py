@@ -108,27 +108,36 @@ def _mime_type(uri: str) -> str:
 
 
 def _members(members: Members, columns: Columns) -> str:
-    """Return the member, NULL where it would be empty: ``ARRAY_TO_STRING`` leaves NULLs out."""
+    """Return the member, NULL where it would be empty: ``ARRAY_TO_STRING`` leaves NULLs out.
+
+    Every value is written once: engines that do not see that two expressions are the same would reckon it again.
+    """
     found = [string_literal(one) for one in members.fixed]
     found += [_value(name, value, columns[value.column]) for name, value in members.values]
     found += [_members(one, columns) for one in members.inner]
-    begins = string_literal(f"{_quoted(members.name)}:{{")
-    return f"CONCAT({begins}, NULLIF(ARRAY_TO_STRING([{', '.join(found)}], ','), ''), '}}')"
+    begins, joined = (
+        string_literal(f"{_quoted(members.name)}:{{"),
+        f"ARRAY_TO_STRING([{', '.join(found)}], ',')",
+    )
+    inside = joined if members.fixed else f"REGEXP_EXTRACT({joined}, '.+')"
+    return f"CONCAT({begins}, {inside}, '}}')"
 
 
 def _value(name: str, value: Value, column: landing.Column) -> str:
-    if column.type not in _TYPED or column.mode == "REPEATED":
+    types = _TYPED if value.kind is not Kind.WORD else {"STRING"}
+    if column.type not in types or column.mode == "REPEATED":
         raise TemplateError(
             f"Column {column.name} is of type {column.type}{' (repeated)' if column.mode == 'REPEATED' else ''}, but "
             f"{name} wants {value.kind}. Nothing was sent; cast it."
         )
-    text = f"NULLIF({text_expression(column)}, '')"
+    text, given = text_expression(column), f"{ROWS}.{identifier(column.name)} IS NOT NULL"
+    if column.type in {"STRING", "JSON"}:
+        given = f"IFNULL({text}, '') != ''"
     fits = f"REGEXP_CONTAINS({text}, {string_literal(f'^(?:{PATTERNS[value.kind]})$')})"
     if value.kind is Kind.INTEGER:
         fits += f" AND SAFE_CAST({text} AS INT64) BETWEEN {INT32[0]} AND {INT32[1]}"
-    default = "" if value.default is None else f" WHEN {text} IS NULL THEN {string_literal(value.default)}"
-    unfit = f" WHEN {text} IS NOT NULL THEN 'null'"
-    filled = f"CASE WHEN {fits} THEN {_json(text, value.kind)}{unfit}{default} END"
+    default = "" if value.default is None else f" ELSE {string_literal(value.default)}"
+    filled = f"CASE WHEN {fits} THEN {_json(text, value.kind)} WHEN {given} THEN 'null'{default} END"
     return f"CONCAT({string_literal(_quoted(name) + ':')}, {filled})"
 
 

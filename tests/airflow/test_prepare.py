@@ -16,7 +16,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from pydantic import BaseModel
 
-from airflow_batch_gemini import GeminiTemplate, Media
+from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate, Media, Turn
 from airflow_batch_gemini.batch.landing import outcome_of_error
 from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
@@ -235,6 +235,61 @@ def test_bigquery_makes_the_same_requests_without_the_worker(place: Place) -> No
     assert place.files() == ["manifest.json"]
     again = place.prepare(sql=SQL, requests_dataset=place.dataset, predictions_dataset=place.dataset)
     assert again.fingerprint(0) == native.fingerprint(0)
+
+
+VECTOR = EmbeddingTemplate(content="{text}")
+RICH = GeminiTemplate(
+    turns=[Turn("user", "Hi {text}"), Turn("model", "{{ho}}")],
+    prompt="{text}{number}",
+    generation_config={"seed": 7, "thinkingConfig": {"includeThoughts": False}},
+    config_columns={"temperature": "heat", "seed": "number", "thinkingConfig.thinkingBudget": "budget"},
+    media=[Media(column="files", video_metadata={"fps": 0.5})],
+)
+RICH_SQL = f"""
+SELECT *, IF(number > 3, number / 8, NULL) AS heat, IF(number = 5, 'many', CAST(number AS STRING)) AS budget,
+  IF(number = 2, [], ['gs://b/1.mp4', IF(number = 6, 'gs://b/none', 'gs://b/2.mov')]) AS files
+FROM (
+{SQL}
+)
+"""
+
+
+def test_turns_settings_and_lists_of_files_are_the_same_from_the_worker_and_from_bigquery(
+    place: Place,
+) -> None:
+    """Over Google's client and as a statement; what does not fit is told by key and path, the same way."""
+    good = f"SELECT * FROM (\n{RICH_SQL}\n) WHERE number < 5"
+    [lines] = place.lines(place.prepare(sql=good, template=RICH))
+    native = place.prepare(sql=good, template=RICH, requests_dataset=place.dataset)
+    assert place.rows(native.parts[0].uri) == lines
+    assert lines[4]["request"]["generationConfig"] == {
+        "seed": 4,
+        "temperature": 0.5,
+        "thinkingConfig": {"includeThoughts": False, "thinkingBudget": 4},
+    }
+    assert [len(line["request"]["contents"][2]["parts"]) for line in lines] == [3, 3, 1, 3, 3]
+    for arguments in ({}, {"requests_dataset": place.dataset}):
+        for number, rule in ((5, r"GB126 .*key 'row-5', request\.generationConfig\.thinkingConfig\.thinkingBudget"),
+                             (6, "GB110 .*key 'row-6'")):  # fmt: skip
+            with pytest.raises(RowError, match=rule) as caught:
+                place.prepare(
+                    sql=f"SELECT * FROM (\n{RICH_SQL}\n) WHERE number IN (1, {number})",
+                    template=RICH,
+                    **arguments,
+                )
+            assert "many" not in str(caught.value)
+    assert place.files() == []
+
+
+def test_a_model_from_a_template_is_judged_once_it_is_known(place: Place) -> None:
+    """Until then nobody knows whether it embeds; nothing is written either way."""
+    assert place.prepare(sql=SQL, template=VECTOR, model="gemini-embedding-001").rows == 7
+    operator = place.operator(sql=SQL, template=VECTOR, model="{{ params.model }}")
+    operator.model = "gemini-3.5-flash"
+    before = place.files()
+    with pytest.raises(ConfigurationError, match="no embedding model"):
+        operator.execute({"ti": Ti()})
+    assert place.files() == before
 
 
 def test_bigquery_cuts_requests_into_parts(place: Place) -> None:
@@ -586,6 +641,23 @@ ARGUMENTS = {
     ("arguments", "error", "message"),
     [
         ({"template": "x"}, ConfigurationError, "GeminiTemplate"),
+        ({"template": VECTOR}, ConfigurationError, "no embedding model"),
+        ({"model": "gemini-embedding-001"}, ConfigurationError, "use an EmbeddingTemplate"),
+        (
+            {"template": VECTOR, "model": "gemini-embedding-001", "requests_dataset": "p.d"},
+            ConfigurationError,
+            "Cloud Storage only",
+        ),
+        (
+            {"template": VECTOR, "model": "gemini-embedding-001", "predictions_dataset": "p.d"},
+            ConfigurationError,
+            "Cloud Storage only",
+        ),
+        (
+            {"template": VECTOR, "model": "gemini-embedding-001", "max_rows_per_part": 1_000_001},
+            ConfigurationError,
+            "1 to 1,000,000",
+        ),
         ({"source_uri": "gs://bucket/x.csv"}, ConfigurationError, "give one"),
         ({"sql": None}, ConfigurationError, "give one"),
         (

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from airflow_batch_gemini.local.bigquery.errors import BigQueryError
 from airflow_batch_gemini.local.server import LocalCloud
+from airflow_batch_gemini.local.storage.errors import Conflict
 
 pytestmark = [
     pytest.mark.usefixtures("airflow_db"),
@@ -15,6 +21,8 @@ pytestmark = [
 ]
 
 REVIEWS = 7
+EMPTY = 4
+"""The review without a word: nothing to embed."""
 
 
 @pytest.fixture
@@ -22,46 +30,81 @@ def shop(cloud: LocalCloud) -> LocalCloud:
     """The bucket, the dataset and the reviews that the README speaks of."""
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 
-    cloud.parts.storage.create_bucket("my-bucket", location="us-central1", project="my-project")
-    cloud.parts.warehouse.create_dataset("my-project", "shop", location="us-central1")
+    with suppress(Conflict):  # an earlier test has made it
+        cloud.parts.storage.create_bucket("my-bucket", location="us-central1", project="my-project")
+    with suppress(BigQueryError):
+        cloud.parts.warehouse.create_dataset("my-project", "shop", location="us-central1")
     WarehouseHook().client("my-project").query_and_wait(
-        "CREATE TABLE `my-project.shop.reviews` AS SELECT CAST(n AS STRING) AS id, 'lamp' AS product, "
-        f"CONCAT('review ', CAST(n AS STRING)) AS body FROM UNNEST(GENERATE_ARRAY(1, {REVIEWS})) AS n",
+        "CREATE OR REPLACE TABLE `my-project.shop.reviews` AS SELECT CAST(n AS STRING) AS id, 'lamp' AS product, "
+        f"IF(n = {EMPTY}, '', CONCAT('review ', CAST(n AS STRING))) AS body "
+        f"FROM UNNEST(GENERATE_ARRAY(1, {REVIEWS})) AS n",
         location="us-central1",
     )
     return cloud
 
 
-def test_the_dag_of_the_readme_labels_every_review_once(shop: LocalCloud) -> None:
-    """Three reviews a part: one mapped submit and one mapped wait for each of three jobs, one load for all."""
+def run(file: str, dag_id: str, **prepare: Any) -> list[Any]:
+    """Run a DAG as its file says, but for arguments of its prepare task; return its task instances."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-    bag = DagBag(str(Path(__file__).with_name("readme_dag.py")))
+    bag = DagBag(str(Path(__file__).with_name(file)))
     DagBundlesManager().sync_bundles_to_db()
     sync_bag_to_db(bag, "dags-folder", None)
-    dag = bag.dags["label_reviews"]
-    dag.get_task("prepare").max_rows_per_part = 3
-    billed = shop.stats()["billed_rows"]
-    dag_run = dag.test()
-    tasks = dag_run.get_task_instances()
+    dag = bag.dags[dag_id]
+    for name, value in prepare.items():
+        setattr(dag.get_task("prepare"), name, value)
+    tasks = list(dag.test().get_task_instances())
     assert {ti.state for ti in tasks} == {"success"}
+    return tasks
+
+
+def rows_of(sql: str) -> list[dict[str, Any]]:
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+    return list(WarehouseHook().query_rows(sql, project="my-project", location="us-central1"))
+
+
+def test_the_dag_of_the_readme_labels_every_review_once(shop: LocalCloud) -> None:
+    """Three reviews a part: one mapped submit and one mapped wait for each of three jobs, one load for all."""
+    billed = shop.stats()["billed_rows"]
+    tasks = run("readme_dag.py", "label_reviews", max_rows_per_part=3)
     assert sorted((ti.task_id, ti.map_index) for ti in tasks) == [
         ("load", -1),
         ("prepare", -1),
         *[("submit", index) for index in range(3)],
         *[("wait", index) for index in range(3)],
     ]
-    rows = list(
-        WarehouseHook().query_rows(
-            "SELECT key, part, JSON_VALUE(answer, '$.sentiment') AS sentiment FROM `my-project.shop.review_labels`",
-            project="my-project",
-            location="us-central1",
-        )
+    rows = rows_of(
+        "SELECT key, part, JSON_VALUE(answer, '$.sentiment') AS sentiment FROM `my-project.shop.review_labels`"
     )
     assert sorted(row["key"] for row in rows) == [str(n) for n in range(1, REVIEWS + 1)]
     assert {row["part"] for row in rows} == {0, 1, 2}
     assert all(row["sentiment"] for row in rows)
     assert shop.stats()["billed_rows"] - billed == REVIEWS
+
+
+def test_the_dag_of_the_readme_embeds_every_review_once(shop: LocalCloud) -> None:
+    """A vector of the wanted length a row, its tokens, its cost; a row that has no text fails alone."""
+    billed = shop.stats()["billed_rows"]
+    tasks = run("readme_embeddings.py", "embed_reviews")
+    rows = rows_of(
+        "SELECT key, ARRAY(SELECT LAX_FLOAT64(n) FROM UNNEST(JSON_QUERY_ARRAY(answer)) AS n) AS vector, text, "
+        "prompt_tokens, total_tokens, cost_usd FROM `my-project.shop.review_vectors` ORDER BY key"
+    )
+    errors = rows_of("SELECT key, outcome, code FROM `my-project.shop.review_vectors_errors`")
+    assert [row["key"] for row in rows] == [str(n) for n in range(1, REVIEWS + 1) if n != EMPTY]
+    assert errors == [{"key": str(EMPTY), "outcome": "failed", "code": 400}]
+    for row in rows:
+        assert len(row["vector"]) == 768
+        assert math.isclose(sum(number * number for number in row["vector"]), 1, abs_tol=1e-4)
+        assert row["text"] is None
+        assert row["prompt_tokens"] == row["total_tokens"] > 0
+        # Half of 0.15 USD a million.
+        assert row["cost_usd"] == row["prompt_tokens"] * Decimal("0.000000075")
+    [load] = [ti for ti in tasks if ti.task_id == "load"]
+    report = load.xcom_pull(task_ids="load")
+    assert report["outcomes"]["succeeded"] == len(rows) == shop.stats()["billed_rows"] - billed
+    assert report["outcomes"]["failed"] == len(errors)
+    assert report["tokens"]["prompt"] == sum(row["prompt_tokens"] for row in rows)
+    assert report["cost_usd"] == pytest.approx(float(sum(row["cost_usd"] for row in rows)))

@@ -3,91 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from template_cases import Case, cases, line_of
 
 from airflow_batch_gemini.batch.media import Media, mime_type_of
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import RowBatch
-from airflow_batch_gemini.batch.text import text_of
 from airflow_batch_gemini.exceptions import RowError
 
-HOSTILE = [
-    "{",
-    "}",
-    "{{",
-    '"',
-    "'",
-    "\\",
-    "\n",
-    "\u2028",
-    "\u2029",
-    "é",
-    "😀",
-    "\x00",
-    "\x7f",
-    "`",
-    "${a}",
-    "</s>",
-]
-WORDS = st.lists(st.one_of(st.sampled_from(HOSTILE), st.characters(codec="utf-8")), max_size=9).map("".join)
-NAMES = st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}"), min_size=1, max_size=8
-)
-VALUES = st.none() | WORDS | st.integers() | st.booleans() | st.floats(allow_nan=False) | st.lists(WORDS)
+KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=10)
 
 
-def line_of(template: GeminiTemplate, row: Mapping[str, Any], *, key_column: str = "key") -> bytes:
-    """Render one row."""
-    renderer = Renderer(template, key_column=key_column)
-    batch = RowBatch(source="rows.jsonl", unit="line", first=7, rows=[row])
-    [line] = renderer.lines(batch, renderer.keys(batch))
-    return line
-
-
-@given(
-    st.lists(st.one_of(WORDS, st.tuples(NAMES)), min_size=1, max_size=6),
-    st.lists(st.one_of(WORDS, st.tuples(NAMES)), max_size=3),
-    st.dictionaries(NAMES, VALUES, max_size=6),
-    st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=10),
-    WORDS,
-)
-def test_a_line_is_the_request_built_the_long_way(
-    prompt: list[str | tuple[str]],
-    system: list[str | tuple[str]],
-    row: dict[str, Any],
-    key: str,
-    null_as: str,
-) -> None:
-    """Whatever prompt, column names and values hold: one line of valid JSON that says just that."""
-
-    def spelled(pieces: list[str | tuple[str]]) -> str:
-        return "".join(
-            one.replace("{", "{{").replace("}", "}}") if isinstance(one, str) else f"{{{one[0]}}}"
-            for one in pieces
-        )
-
-    def filled(pieces: list[str | tuple[str]]) -> str:
-        values = [one if isinstance(one, str) else row.get(one[0]) for one in pieces]
-        return "".join(null_as if value is None else text_of(value) for value in values)
-
-    row = {**row, "key": key}
-    template = GeminiTemplate(
-        prompt=f"x{spelled(prompt)}",
-        system_instruction=f"y{spelled(system)}" if system else None,
-        generation_config={"seed": 7},
-        null_as=null_as,
-    )
-    expected: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": f"x{filled(prompt)}"}]}]}
-    if system:
-        expected["systemInstruction"] = {"parts": [{"text": f"y{filled(system)}"}]}
-    expected["generationConfig"] = {"seed": 7}
-    line = line_of(template, row)
+@given(cases(max_rows=1), KEYS)
+def test_a_line_is_the_request_built_the_long_way(case: Case, key: str) -> None:
+    """Whatever template, column names and values hold: one line of valid JSON that says just that, or GB126."""
+    [row] = case.rows
+    expected = case.expected(row)
+    if expected is None:
+        with pytest.raises(RowError, match=r"GB126 .*request\.generationConfig\..*column .* wants"):
+            line_of(case.template, {**row, "key": key})
+        return
+    line = line_of(case.template, {**row, "key": key})
     assert json.loads(line) == {"key": f"k_{key}", "request": expected}
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
@@ -115,6 +57,60 @@ def test_a_mime_type_that_is_said_is_not_guessed() -> None:
     assert part == {"fileData": {"fileUri": "gs://b/photo", "mimeType": "image/x-raw"}}
 
 
+def test_a_column_may_hold_several_files_and_each_says_what_of_it_to_look_at() -> None:
+    """A list is a part for each; so is a tuple, as Parquet may have it."""
+    media = [
+        Media(
+            column="m",
+            mime_type="video/mp4",
+            video_metadata={"start_offset": "1s", "endOffset": "2.5s", "fps": 1},
+            media_resolution="MEDIA_RESOLUTION_LOW",
+        )
+    ]
+    template = GeminiTemplate(prompt="x", media=media)
+    for uris in (["gs://b/1", "", None, "gs://b/2"], ("gs://b/1", "gs://b/2")):
+        [_, *parts] = json.loads(line_of(template, {"key": "a", "m": uris}))["request"]["contents"][0][
+            "parts"
+        ]
+        assert parts == [
+            {
+                "fileData": {"fileUri": uri, "mimeType": "video/mp4"},
+                "videoMetadata": {"startOffset": "1s", "endOffset": "2.5s", "fps": 1},
+                "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"},
+            }
+            for uri in ("gs://b/1", "gs://b/2")
+        ]
+
+
+def test_a_number_of_a_path_is_always_a_float_and_a_count_never_is() -> None:
+    """One type a path over the whole file; whatever the source made of it: CSV has texts, Parquet floats."""
+    template = GeminiTemplate(
+        prompt="x",
+        generation_config={"temperature": 1, "seed": 7},
+        config_columns={
+            "temperature": "t",
+            "max_output_tokens": "m",
+            "thinking_config.include_thoughts": "i",
+        },
+    )
+
+    renderer = Renderer(template, key_column="key")
+
+    def config(**row: Any) -> str:
+        batch = RowBatch(source="s", unit="row", first=1, rows=[{"key": "a", **row}])
+        [line] = renderer.lines(batch, ["a"])
+        return line.decode().partition('"generationConfig":')[2]
+
+    assert config() == '{"seed":7,"temperature":1.0}}}\n'
+    assert config(t=0, m=512.0, i=True) == (
+        '{"seed":7,"maxOutputTokens":512,"temperature":0.0,"thinkingConfig":{"includeThoughts":true}}}}\n'
+    )
+    assert config(t="0.50", m="512", i="false") == (
+        '{"seed":7,"maxOutputTokens":512,"temperature":0.5,"thinkingConfig":{"includeThoughts":false}}}}\n'
+    )
+    assert config(t="", m=Decimal("8.0"), i=None) == '{"seed":7,"maxOutputTokens":8,"temperature":1.0}}}\n'
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -132,12 +128,28 @@ def test_a_mime_type_that_is_said_is_not_guessed() -> None:
         ({"key": "a", "file": 7}, "GB109"),
         ({"key": "a", "file": "gs://b/secret"}, "GB110 .* set mime_type="),
         ({"key": "a", "file": "gs://b/secret\ud800.png"}, "GB125 .* column 'file'"),
+        ({"key": "a", "file": ["gs://b/a.png", "secret"]}, "GB109 .* column 'file'"),
+        ({"key": "a", "file": ["gs://b/a.png", ["gs://b/a.png"]]}, "GB109"),
+        (
+            {"key": "a", "heat": "secret"},
+            r"GB126 rows\.jsonl line 7, key 'a', request\.generationConfig\.temperature: .*'heat' wants a number",
+        ),
+        ({"key": "a", "heat": float("nan")}, "GB126"),
+        ({"key": "a", "heat": True}, "GB126"),
+        ({"key": "a", "heat": [0.5]}, "GB126"),
+        ({"key": "a", "heat": object()}, "GB126"),
+        ({"key": "a", "budget": 0.5}, r"GB126 .*thinkingConfig\.thinkingBudget: .*a whole number of 32 bits"),
+        ({"key": "a", "budget": 2**31}, "GB126"),
         ({"key": "a", "text": "secret " * 3_000_000}, r"GB108 .* key 'a': .*21,000,\d+ bytes where 20,000,000 fit"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_sent_is_told_by_place_key_and_column(row: dict[str, Any], message: str) -> None:
     """And never by what is in it."""
-    template = GeminiTemplate(prompt="{text}", media=[Media(column="file")])
+    template = GeminiTemplate(
+        prompt="{text}",
+        media=[Media(column="file")],
+        config_columns={"temperature": "heat", "thinkingConfig.thinkingBudget": "budget"},
+    )
     with pytest.raises(RowError, match=message) as caught:
         line_of(template, row)
     assert "secret" not in str(caught.value)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from airflow_batch_gemini import GeminiTemplate, Media
-from airflow_batch_gemini.batch.template import Column, FilePart, Text
+from airflow_batch_gemini import GeminiTemplate, Media, Turn
+from airflow_batch_gemini.batch.template import Column, FilePart, Text, Value
+from airflow_batch_gemini.batch.typed import Kind
 from airflow_batch_gemini.exceptions import TemplateError
 
 
@@ -124,12 +125,92 @@ def test_functions_are_declared_with_vertex_schemas() -> None:
             r"functionDeclarations\[0\]\.parameters\.not",
         ),
         ({"response_schema": "x"}, "response_schema is a str"),
+        ({"turns": ["x"]}, "turns wants Turn"),
+        ({"turns": [Turn("user", "a"), Turn("model", "{")]}, r"turns\[1\] has a single"),
+        ({"turns": [Turn("model", "")]}, r"turns\[0\] must be a text"),
+        ({"turns": [Turn("system", "x")]}, r"GB107 request\.contents\[0\]\.role"),  # type: ignore[arg-type]
+        ({"config_columns": ["temperature"]}, "config_columns wants a dict"),
+        ({"config_columns": {"temprature": "t"}}, r"config_columns\['temprature'\] .*mean temperature\?"),
+        ({"config_columns": {"responseSchema": "t"}}, "no field that a column may set"),
+        ({"config_columns": {"thinkingConfig": "t"}}, r"mean thinkingConfig\.\w+\?"),
+        ({"config_columns": {1: "t"}}, "no field that a column may set"),
+        ({"config_columns": {"topP": ""}}, "the name of one column"),
+        ({"config_columns": {"topP": "a", "top_p": "b"}}, "named once"),
+        (
+            {"config_columns": {"seed": "s"}, "generation_config": {"seed": 0.5}},
+            r"seed is not a whole number",
+        ),
+        (
+            {
+                "config_columns": {"thinkingConfig.thinkingBudget": "b"},
+                "generation_config": {"thinkingConfig": 5},
+            },
+            r"generation_config\.thinkingConfig is no dict",
+        ),
+        (
+            {"config_columns": {"seed": "s"}, "generation_config": {"stopSequences": [float("nan")]}},
+            "not finite",
+        ),
+        (
+            {"media": [Media(column="m", video_metadata={"start": "1s"})]},
+            r"media\[0\]\.video_metadata\.start",
+        ),
+        ({"media": [Media(column="m", video_metadata={"startOffset": 1})]}, "startOffset and endOffset like"),
+        ({"media": [Media(column="m", video_metadata={"fps": True})]}, "fps above 0"),
+        ({"media": [Media(column="m", video_metadata={})]}, "startOffset and endOffset like"),
+        ({"media": [Media(column="m", media_resolution="low")]}, r"media\[0\]\.media_resolution is none of"),
     ],
 )
 def test_a_template_that_cannot_work_cannot_be_made(arguments: dict[str, Any], message: str) -> None:
     """The DAG file does not even import."""
     with pytest.raises(TemplateError, match=message):
         GeminiTemplate(**{"prompt": "x", **arguments})
+
+
+def test_turns_come_before_the_prompt_and_may_have_columns_too() -> None:
+    """In their order, as Gemini reads a conversation."""
+    template = GeminiTemplate(
+        prompt="{text}",
+        turns=[Turn("user", "Say {word}."), Turn("model", "{{{word}}}")],
+        media=[Media(column="m")],
+    )
+    assert template.request["contents"] == [
+        {"role": "user", "parts": [{"text": Text(("Say ", Column("word"), "."))}]},
+        {"role": "model", "parts": [{"text": Text(("{", Column("word"), "}"))}]},
+        {"role": "user", "parts": [{"text": Text((Column("text"),))}, FilePart("m", None)]},
+    ]
+    assert template.columns == ("word", "text", "m")
+
+
+def test_a_column_may_set_a_field_and_what_the_template_says_is_for_null() -> None:
+    """In the type that the field has in every other row."""
+    template = GeminiTemplate(
+        prompt="x",
+        generation_config={"temperature": 1, "thinking_config": {"include_thoughts": True}},
+        config_columns={"temperature": "t", "thinking_config.thinking_budget": "b", "maxOutputTokens": "m"},
+    )
+    assert template.request["generationConfig"] == {
+        "maxOutputTokens": Value("m", Kind.INTEGER),
+        "temperature": Value("t", Kind.NUMBER, "1.0"),
+        "thinkingConfig": {"includeThoughts": True, "thinkingBudget": Value("b", Kind.INTEGER)},
+    }
+    assert template.columns == ("m", "t", "b")
+
+
+def test_fingerprints_of_old_templates_are_what_they_were() -> None:
+    """A batch prepared before an upgrade is not paid for again after it."""
+    assert GeminiTemplate(prompt="Hi {a}").fingerprint == (
+        "94ee9d16c014080d36c6ea634c02cf96e5c430a584a27dd1d27402ea5c045a72"
+    )
+    full = GeminiTemplate(
+        prompt="Hi {a} {{x}}",
+        system_instruction="é{b}",
+        generation_config={"top_p": 0.5, "seed": 2, "thinking_config": {"thinking_budget": 0}},
+        media=[Media(column="m"), Media(column="n", mime_type="image/png")],
+        response_schema={"type": "object", "properties": {"a": {"type": "string"}}},
+        null_as="none",
+    )
+    assert full.fingerprint == "dd3b5fbc8114f3d8048c507fc33665d0e05a36e5fd4fb6d9ec14325d9bb27a6e"
 
 
 def test_a_fingerprint_says_whether_two_templates_ask_the_same() -> None:
@@ -151,14 +232,28 @@ def test_a_fingerprint_says_whether_two_templates_ask_the_same() -> None:
         {"media": [Media(column="m")]},
         {"media": [Media(column="m", mime_type="image/png")]},
         {"response_schema": Label},
+        {"turns": [Turn("user", "x")]},
+        {"turns": [Turn("model", "x")]},
+        {"turns": [Turn("user", "{x}")]},
+        {"media": [Media(column="m", video_metadata={"fps": 1})]},
+        {"media": [Media(column="m", media_resolution="MEDIA_RESOLUTION_LOW")]},
+        {"config_columns": {"temperature": "t"}},
+        {"config_columns": {"temperature": "u"}},
+        {"config_columns": {"seed": "t"}},
+        {"config_columns": {"temperature": "t"}, "generation_config": {"top_p": 1.0, "temperature": 1}},
+        {"config_columns": {"top_p": "t"}},
+        {"config_columns": {"thinkingConfig.thinkingBudget": "t"}},
     ]
-    assert len({one.fingerprint, *(GeminiTemplate(**{**base, **other}).fingerprint for other in others)}) == 9
+    found = {one.fingerprint, *(GeminiTemplate(**{**base, **other}).fingerprint for other in others)}
+    assert len(found) == 1 + len(others)
     assert len(one.fingerprint) == 64
 
 
 def test_a_template_shows_a_fingerprint_and_no_prompt() -> None:
     """Wherever Airflow prints or serialises it."""
-    template = GeminiTemplate(prompt="secret", system_instruction="secret", null_as="secret")
+    turns = [Turn("user", "secret"), Turn("model", "secret")]
+    template = GeminiTemplate(prompt="secret", turns=turns, system_instruction="secret", null_as="secret")
+    assert repr(turns) == "[Turn('user'), Turn('model')]"
     assert "secret" not in repr(template)
     assert "secret" not in str(template)
     assert template.fingerprint[:12] in repr(template)

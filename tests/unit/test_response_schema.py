@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -42,6 +43,30 @@ class Review(BaseModel):
     others: list[Person] = Field(min_length=1)
     reply: Person | None = None
     counts: dict[str, int] = {}
+
+
+class Stars(enum.IntEnum):
+    """An enum of numbers."""
+
+    ONE = 1
+    TWO = 2
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: Literal[7, 9]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    stars: Stars
+
+
+class Owner(BaseModel):
+    """Alternatives that a word tells apart."""
+
+    animal: Annotated[Cat | Dog, Field(discriminator="kind")] | None
+    born: dt.date
 
 
 class Tree(BaseModel):
@@ -86,6 +111,44 @@ def test_a_pydantic_class_becomes_one_flat_schema() -> None:
     }
 
 
+LIVES = {"type": "INTEGER", "format": "enum", "enum": ["7", "9"]}
+STARS = {"type": "INTEGER", "format": "enum", "enum": ["1", "2"], "description": "An enum of numbers."}
+
+
+def test_alternatives_with_a_discriminator_and_enums_of_numbers_are_what_google_documents() -> None:
+    """The discriminator says nothing that the word in each of them does not."""
+    assert vertex_schema(Owner)["properties"] == {
+        "animal": {
+            "anyOf": [
+                {
+                    "type": "OBJECT",
+                    "properties": {"kind": {"type": "STRING", "enum": [word]}, name: schema},
+                    "required": ["kind", name],
+                    "propertyOrdering": ["kind", name],
+                }
+                for word, name, schema in (("cat", "lives", LIVES), ("dog", "stars", STARS))
+            ],
+            "nullable": True,
+        },
+        "born": {"type": "STRING", "format": "date"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        (list[Person], {"type": "ARRAY", "items": PERSON}),
+        (Literal["a", "b"], {"type": "STRING", "enum": ["a", "b"]}),
+        (Stars, STARS),
+        (Mood, {"type": "STRING", "enum": ["good", "bad"], "description": "An enum of words."}),
+        (dict[str, int], {"type": "OBJECT", "additionalProperties": {"type": "INTEGER"}}),
+    ],
+)
+def test_a_type_that_is_no_class_is_what_pydantic_says_of_it(kind: Any, sent: dict[str, Any]) -> None:
+    """A list of answers needs no class around it."""
+    assert vertex_schema(kind) == sent
+
+
 @pytest.mark.parametrize(
     ("schema", "sent"),
     [
@@ -117,6 +180,9 @@ def test_a_pydantic_class_becomes_one_flat_schema() -> None:
              "c": {"type": "string", "description": "theirs"}}},
             {"type": "STRING", "description": "mine"},
         ),
+        ({"enum": [1, None, 2]}, {"type": "INTEGER", "format": "enum", "enum": ["1", "2"], "nullable": True}),
+        ({"enum": [7], "type": "integer", "format": "int32"}, {"type": "INTEGER", "format": "enum", "enum": ["7"]}),
+        ({"const": 1}, {"type": "INTEGER", "format": "enum", "enum": ["1"]}),
         ({"type": "string", "title": "T", "$schema": "x", "$comment": "y", "default": None}, {"type": "STRING"}),
     ],
 )  # fmt: skip
@@ -136,9 +202,12 @@ def test_json_schema_is_translated(schema: dict[str, Any], sent: dict[str, Any])
         ({"type": "strange"}, r"\.type is not one of"),
         ({"type": "null"}, r"\.type is not one of"),
         ({"type": 3}, r"\.type"),
-        ({"enum": [1]}, r"\.enum .*strings only"),
-        ({"enum": "a"}, r"\.enum"),
-        ({"const": 1}, r"\.const"),
+        ({"enum": [1, "a"]}, r"\.enum has neither strings nor whole numbers"),
+        ({"enum": [0.5]}, r"\.enum has neither"),
+        ({"enum": "a"}, r"\.enum is not a list"),
+        ({"const": True}, r"\.const has neither"),
+        ({"discriminator": {"propertyName": "kind"}}, r"\.discriminator"),
+        ({"discriminator": {"propertyName": "kind"}, "oneOf": [], "anyOf": []}, r"\.anyOf is not"),
         ({"anyOf": []}, r"\.anyOf"),
         ({"anyOf": [{"type": "string"}, {"not": {}}]}, r"\.anyOf\[1\]\.not"),
         ({"allOf": [{}, {}]}, r"\.allOf"),
@@ -157,6 +226,10 @@ def test_json_schema_is_translated(schema: dict[str, Any], sent: dict[str, Any])
         ("text", "response_schema is a str"),
         (Tree, "refers to itself"),
         (Opaque, "Pydantic cannot describe"),
+        (Callable[[], int], "Pydantic cannot describe"),
+        (list["Nowhere"], "Pydantic cannot describe"),  # type: ignore[name-defined]  # noqa: F821
+        (tuple[int, str], r"response_schema\.prefixItems .*named properties"),
+        (set[str], r"\.uniqueItems .*a list"),
     ],
 )
 def test_what_vertex_ai_does_not_know_is_refused_with_its_path(schema: Any, path: str) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import googlesql
 import pytest
+from bigquery_engine import Engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from template_cases import DEFAULTS, TABLE, TEXTS, WORDS, Case, cases
 
+from airflow_batch_gemini.batch.fields import PER_ROW
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.media import Media
 from airflow_batch_gemini.batch.names import TableName
@@ -21,11 +25,11 @@ from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
-from airflow_batch_gemini.exceptions import InvalidNameError, SourceError, TemplateError
+from airflow_batch_gemini.batch.typed import Kind
+from airflow_batch_gemini.exceptions import InvalidNameError, RowError, SourceError, TemplateError
 from airflow_batch_gemini.sql import prepare
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
-TABLE = TableName.parse("my-project.data.gemini_requests")
 OTHER = TableName.parse("my-project.data.gemini_requests_2")
 SOURCE = "SELECT 'a' AS key, 'b' AS text, 'gs://b/c.png' AS file -- a comment at the end;"
 COLUMNS = [Column("key", "STRING"), Column("text", "STRING"), Column("file", "STRING")]
@@ -72,6 +76,14 @@ class Judge:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     return Judge()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """The local BigQuery's."""
+    made = Engine()
+    yield made
+    made.close()
 
 
 def select_of(statement: str) -> str:
@@ -237,33 +249,103 @@ def test_null_is_what_the_template_says_in_bigquery_and_in_python(judge: Judge) 
     assert made(judge, template, columns, values) == rendered(template, {"key": "a", **dict.fromkeys(kinds)})
 
 
-WORDS = st.text(
-    st.one_of(st.sampled_from("{}'\"`\\\n\r\t\u2028\u2029😀é\x00\x7f%$;-"), st.characters(codec="utf-8")),
-    max_size=20,
-)
-# BigQuery takes no column whose name has a dollar sign, and the analyzer keeps such names for itself.
-NAMES = st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}$"), min_size=1, max_size=9
-)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_bigquery_and_python_make_the_same_requests(judge: Judge, engine: Engine, case: Case) -> None:
+    """Hostile prompts, names and values: a prompt stays one literal, a name one identifier.
+
+    GoogleSQL's own implementation is asked, and the local BigQuery. What does not fit is null where Python refuses it.
+    """
+    check_alike(judge, engine, case)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(WORDS, NAMES.filter(lambda name: name.casefold() != "key"), WORDS, WORDS)
-def test_hostile_prompts_names_and_values_stay_what_they_are(
-    judge: Judge, words: str, name: str, value: str, key: str
+FLOATS = [
+    0.1,
+    1.0,
+    0.1 + 0.2,
+    0.7999999999999999,  # has more digits as GoogleSQL writes it than it needs
+    1e15,
+    123456789012345678.0,
+    1e-7,
+    5e-324,
+    1e300,
+    7.5,
+    2147483648.0,
+    -2147483648.0,
+]
+FLOATS += [float("nan"), float("inf"), -0.0]
+
+
+@pytest.mark.parametrize("field", ["temperature", "seed", "audioTimestamp", "mediaResolution"])
+@pytest.mark.parametrize("default", [True, False])
+def test_every_value_means_the_same_to_a_field_in_bigquery_and_in_python(
+    judge: Judge, engine: Engine, field: str, default: bool
 ) -> None:
-    """A prompt stays one literal and a name one identifier; both renderers give the same request."""
-    literal = words.replace("{", "{{").replace("}", "}}")
-    template = GeminiTemplate(
-        prompt=f"x{literal}{{{name}}}{{{name}}}",
-        system_instruction=f"y{literal}",
-        response_schema={"type": "object", "properties": {"a": {"type": "string", "description": words}}},
-        null_as=words,
-    )
-    columns = [Column("key", "STRING"), Column(name, "STRING")]
-    values = {"key": string_literal(f"a{key}"), name: string_literal(value)}
-    expected = rendered(template, {"key": "a", name: value})
-    assert made(judge, template, columns, values) == {**expected, "key": f"k_a{key}"}
+    """Texts good and bad, numbers at every edge, and NULL; a path never changes its type."""
+    kind = PER_ROW[field]
+    rows = [(text, None) for text in TEXTS[kind]] + [(None, number) for number in FLOATS]
+    for column, type_ in (("text", "STRING"), ("number", "FLOAT64"))[: 1 if kind is Kind.WORD else 2]:
+        case = Case(
+            {
+                "prompt": ["x"],
+                "system_instruction": None,
+                "turns": [],
+                "media": [],
+                "generation_config": {field: DEFAULTS[kind]} if default else {},
+                "config_columns": {field: column},
+                "null_as": "",
+            },
+            {"key": "STRING", column: type_},
+            [{"key": f"a{i}", "text": text, "number": number} for i, (text, number) in enumerate(rows)],
+        )
+        check_alike(judge, engine, case)
+
+
+def check_alike(judge: Judge, engine: Engine, case: Case) -> None:
+    """Fail unless all three make the same requests, number for number as they are written, and the right ones."""
+    wanted = {f"k_{row['key']}": _by_python(case, row) for row in case.rows}
+    assert wanted == {f"k_{row['key']}": case.expected(row) for row in case.rows}
+    by_google = _fitting({row["key"]: row["request"] for row in judge.rows(case.sql)})
+    assert json.dumps(by_google, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+    if case.suits_local_bigquery:
+        found = _fitting({key: json.loads(request) for key, request in engine.rows(case.sql)})
+        assert _in_one_spelling(found) == _in_one_spelling(wanted)
+
+
+def _by_python(case: Case, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(case.line(row))["request"])
+    except RowError as error:
+        if "GB126" in str(error):
+            return None
+        raise
+
+
+def _fitting(requests: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if None in _leaves(request) else request for key, request in requests.items()}
+
+
+def _in_one_spelling(requests: Mapping[str, Any]) -> str:
+    """DuckDB escapes control characters inside lists with capitals: \\u001F for \\u001f."""
+    return re.sub("u00[01][0-9A-F]", lambda found: found[0].lower(), json.dumps(requests, sort_keys=True))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (dict, list)):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(member)
+    else:
+        yield value
+
+
+@settings(max_examples=15, deadline=None)
+@given(WORDS)
+def test_a_hostile_schema_and_key_stay_what_they_are(judge: Judge, words: str) -> None:
+    """They are literals like the prompt."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "description": words}}}
+    template = GeminiTemplate(prompt="x", response_schema=schema)
+    found = made(judge, template, [Column("key", "STRING")], {"key": string_literal(f"a{words}")})
+    assert found == {**rendered(template, {"key": "a"}), "key": f"k_a{words}"}
 
 
 @pytest.mark.parametrize("said", [None, "image/x"])
@@ -293,7 +375,7 @@ def test_a_column_that_has_no_text_is_refused_before_the_statement_runs() -> Non
             prepare.create_requests(
                 "SELECT 1", table=TABLE, template=template, key_column="key", columns=columns
             )
-    for kind, mode in (("INT64", "NULLABLE"), ("INT64", "REPEATED")):
+    for kind, mode in (("INT64", "NULLABLE"), ("INT64", "REPEATED"), ("JSON", "NULLABLE")):
         columns = [Column("key", "STRING"), Column("m", kind, mode)]
         template = GeminiTemplate(prompt="x", media=[Media(column="m")])
         with pytest.raises(TemplateError, match="Media column m"):
@@ -302,18 +384,66 @@ def test_a_column_that_has_no_text_is_refused_before_the_statement_runs() -> Non
             )
 
 
+def test_a_column_that_cannot_fill_a_field_is_refused_before_the_statement_runs() -> None:
+    """A date is no temperature, nor is a list of numbers one."""
+    numbers = GeminiTemplate(prompt="x", config_columns={"temperature": "t"})
+    words = GeminiTemplate(prompt="x", config_columns={"mediaResolution": "t"})
+    for template, kind, mode in (
+        (numbers, "DATE", "NULLABLE"),
+        (numbers, "FLOAT64", "REPEATED"),
+        (numbers, "STRUCT", "NULLABLE"),
+        (words, "FLOAT64", "NULLABLE"),
+        (words, "JSON", "NULLABLE"),
+    ):
+        columns = [Column("key", "STRING"), Column("t", kind, mode)]
+        with pytest.raises(
+            TemplateError, match=rf"Column t is of type {kind}.* \w+ wants (a number|one word)"
+        ):
+            prepare.create_requests(
+                "SELECT 1", table=TABLE, template=template, key_column="key", columns=columns
+            )
+
+
+def test_a_value_that_does_not_fit_is_named_with_its_path(judge: Judge) -> None:
+    """The first row by key; a template without such fields needs no query."""
+    template = GeminiTemplate(
+        prompt="x", config_columns={"seed": "s", "thinkingConfig.thinkingBudget": "b", "topK": "k"}
+    )
+    query = prepare.bad_values(TABLE, template.segments)
+    assert query is not None
+
+    def found(*configs: dict[str, Any]) -> list[dict[str, Any]]:
+        requests = [(f"k_{i}", {"generationConfig": config}) for i, config in enumerate(configs)]
+        return judge.rows(in_place(query, requests))
+
+    good = {"seed": 1, "thinkingConfig": {"thinkingBudget": 1}}
+    assert found(good, {"seed": None}, {"topK": None}) == [{"key": "k_1", "path": "$.generationConfig.seed"}]
+    assert found(good, {"thinkingConfig": {"thinkingBudget": None}}, good) == [
+        {"key": "k_1", "path": "$.generationConfig.thinkingConfig.thinkingBudget"}
+    ]
+    assert found(good, {}, good) == []
+    assert prepare.bad_values(TABLE, TEMPLATE.segments) is None
+
+
+def in_place(sql: str, requests: Sequence[tuple[str | None, dict[str, Any]]]) -> str:
+    """Put requests in the place of the table."""
+    rows = []
+    for key, request in requests:
+        literal = "CAST(NULL AS STRING)" if key is None else string_literal(key)
+        rows.append(f"STRUCT({literal} AS key, PARSE_JSON({string_literal(json.dumps(request))}) AS request)")
+    return sql.replace(TABLE.sql, f"(SELECT * FROM UNNEST([{', '.join(rows)}]))")
+
+
 def held(sql: str, requests: Sequence[tuple[str | None, str]]) -> str:
     """Put requests in the place of the table: a key and a text, or a key and a file's URI."""
-    rows = []
+    made: list[tuple[str | None, dict[str, Any]]] = []
     for key, text in requests:
         parts: list[dict[str, Any]] = [{"text": text}]
         if text.startswith("file:"):
             uri, _, mime_type = text.removeprefix("file:").partition("|")
             parts.append({"fileData": {"fileUri": uri, "mimeType": mime_type}})
-        request = json.dumps({"contents": [{"role": "user", "parts": parts}]})
-        literal = "CAST(NULL AS STRING)" if key is None else string_literal(key)
-        rows.append(f"STRUCT({literal} AS key, PARSE_JSON({string_literal(request)}) AS request)")
-    return sql.replace(TABLE.sql, f"(SELECT * FROM UNNEST([{', '.join(rows)}]))")
+        made.append((key, {"contents": [{"role": "user", "parts": parts}]}))
+    return in_place(sql, made)
 
 
 def test_the_totals_count_and_name_a_key_for_each_rule(judge: Judge) -> None:
