@@ -71,6 +71,16 @@ class AirflowApi:
         """Let the scheduler have the DAG."""
         self._call("PATCH", f"dags/{dag_id}", {"is_paused": False})
 
+    def asked(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return what tasks of a run ask a person, as far as nobody has answered."""
+        path = f"{self._run(dag_id, run_id)}/hitlDetails"
+        return [one for one in self._call("GET", path)["hitl_details"] if not one["response_received"]]
+
+    def decide(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer a task that waits for a person."""
+        path = f"{self._run(dag_id, run_id)}/taskInstances/{task_id}/-1/hitlDetails"
+        self._call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+
     def trigger(self, dag_id: str, params: dict[str, Any] | None = None, *, run_id: str | None = None) -> str:
         """Unpause the DAG, start a run and return its id."""
         self.unpause(dag_id)

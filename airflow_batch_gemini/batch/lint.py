@@ -130,7 +130,6 @@ RULES = _table(
         id="GB134",
         says="the file begins with a byte order mark",
         fix="save it as UTF-8 without one; prepare leaves it out",
-        severity="warning",
     ),
     Rule(
         id="GB135",

@@ -40,18 +40,21 @@ class FileLinter:
     _names: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
     _judged: dict[tuple[Any, ...], tuple[Finding, ...]] = field(default_factory=dict)
 
-    def findings(self, data: bytes, request: Mapping[str, Any]) -> Sequence[Finding]:
+    def findings(
+        self, data: bytes, request: Mapping[str, Any], *, line: Mapping[str, Any] | None = None
+    ) -> Sequence[Finding]:
         """Return what breaks a rule, without row and key.
 
         :param data: JSON that parses, with the request somewhere in it.
         :param request: the same, parsed.
+        :param line: the object that the request is a member of, where what stands beside it is imported too.
         """
         skeleton = self._skeleton(data)
         found = self._judged.get(skeleton)
         if found is None:
             if len(self._judged) >= _MAX_SKELETONS:
                 self._judged.clear()
-            found = self._judged[skeleton] = tuple(self._judge(request))
+            found = self._judged[skeleton] = tuple(self._judge(request, line or {"request": request}))
         return found
 
     def _skeleton(self, data: bytes) -> tuple[Any, ...]:
@@ -75,18 +78,18 @@ class FileLinter:
             *[pieces[at + 2] for at in places if pieces[at] == b"role" and at + 2 < len(pieces)],
         )
 
-    def _judge(self, request: Mapping[str, Any]) -> Iterator[Finding]:
+    def _judge(self, request: Mapping[str, Any], line: Mapping[str, Any]) -> Iterator[Finding]:
         found = list(lint_request(request, importer=False))
         if self.importer:
-            found += self._import(request, wrong=bool(found))
+            found += self._import(line, wrong=bool(found))
         yield from found
         if not any(one.rule.severity == "error" for one in found):
             yield from self._other_schema(request)
 
-    def _import(self, request: Mapping[str, Any], *, wrong: bool) -> list[Finding]:
-        """Walk the request over what is known of the file, and keep what it adds unless it is wrong."""
+    def _import(self, line: Mapping[str, Any], *, wrong: bool) -> list[Finding]:
+        """Walk the line over what is known of the file, and keep what it adds unless it is wrong."""
         walk = replace(self._walk, shapes=dict(self._walk.shapes), nulls=set(self._walk.nulls))
-        found = list(walk.walk({"request": request}))
+        found = list(walk.walk(line))
         new = walk.shapes.keys() - self._walk.shapes.keys()
         if not found and len(walk.shapes) > MAX_PATHS:
             found.append(Finding(rule=RULES["GB115"], detail=f"{MAX_PATHS:,} columns"))

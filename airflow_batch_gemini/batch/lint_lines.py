@@ -86,7 +86,8 @@ class LineLinter:
             yield Finding(rule=RULES["GB139"], **named)
         else:
             yield from self._beside(document, named)
-        for found in self._file.findings(line, request):
+        whole = None if request is document else document
+        for found in self._file.findings(line, request, line=whole):
             yield replace(found, **named)
 
     def _beside(self, document: Mapping[str, Any], named: Mapping[str, Any]) -> Iterator[Finding]:

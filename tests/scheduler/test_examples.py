@@ -36,6 +36,16 @@ class Watched:
             time.sleep(0.5)
         return state
 
+    def until_somebody_is_asked(self, task_id: str) -> dict[str, Any]:
+        """Wait until the task asks; return what it asks."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            assert time.monotonic() < deadline, self.states()
+            for asked in self.stack.api.asked(self.dag_id, self.run_id):
+                if asked["task_instance"]["task_id"] == task_id:
+                    return asked
+            time.sleep(0.5)
+
     def tasks(self) -> list[dict[str, Any]]:
         """Return the task instances."""
         return self.stack.api.tasks(self.dag_id, self.run_id)
@@ -93,6 +103,29 @@ def test_a_wait_may_begin_in_the_triggerer_and_pulls_its_job_there(stack: Stack)
     assert {look["task"]["pid"] for look in run.deferred} == {None}
     report = run.report()
     assert report["rows"] == report["outcomes"]["succeeded"] == count(stack, "begun_results") == 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "states"),
+    [
+        ("Reject", {"prepare": "success", "submit": "skipped", "wait": "skipped", "load": "skipped"}),
+        ("Approve", {"prepare": "success", "submit": "success", "wait": "success", "load": "success"}),
+    ],
+)
+def test_a_person_decides_whether_a_batch_is_paid_for(
+    stack: Stack, answer: str, states: dict[str, str]
+) -> None:
+    """They see how much it is; until they have answered, and when they say no, there is no job."""
+    before = call("GET", f"{stack.cloud_url}/admin/stats")["jobs"]
+    run = Watched(stack, "gemini_batch_approved", rows=30)
+    approval = run.until_somebody_is_asked("approve")
+    assert "**30** requests in 1 job(s)" in approval["body"]
+    assert call("GET", f"{stack.cloud_url}/admin/stats")["jobs"] == before
+    stack.api.decide("gemini_batch_approved", run.run_id, "approve", answer)
+    assert run.until_it_ends() == "success", run.states()
+    assert run.states() == {**states, "approve": "success"}
+    billed = call("GET", f"{stack.cloud_url}/admin/stats")["jobs"]
+    assert len(billed) - len(before) == (answer == "Approve")
 
 
 def test_new_data_starts_the_consumer_by_its_asset(stack: Stack) -> None:

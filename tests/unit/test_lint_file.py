@@ -164,6 +164,9 @@ def test_a_good_file_has_nothing_to_be_said_of() -> None:
         ([], "GB138", "file"),
         ([dumped(GOOGLES_OWN)], "GB139", "line 1"),
         ([line(request={"contents": []})], "GB106", "line 1"),
+        ([line("a", **{"my-tag": 1})], "GB101", "line 1"),
+        ([line("a", tag={})], "GB102", "line 1"),
+        ([line("a", tag=1), line("b", tag=[1])], "GB111", "line 2"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_said_with_its_number(given: list[bytes], rule: str, row: str) -> None:

@@ -29,6 +29,10 @@ BROKEN_LINES = {
     "no request": ("GB133", [b'{"key":"a"}']),
     "a request alone": ("GB139", [json.dumps(PLAIN).encode()]),
     "no line": ("GB138", []),
+    "a byte order mark": ("GB134", [b"\xef\xbb\xbf" + json.dumps({"request": PLAIN}).encode()]),
+    "a bad name beside the request": ("GB101", [json.dumps({"my-tag": 1, "request": PLAIN}).encode()]),
+    "an empty object beside the request": ("GB102", [json.dumps({"tag": {}, "request": PLAIN}).encode()]),
+    "null in a list beside the request": ("GB104", [json.dumps({"tag": [None], "request": PLAIN}).encode()]),
 }
 
 

@@ -1,0 +1,96 @@
+"""### A batch that a person approves
+
+Asks Gemini for a slogan for every Python package installed here, once somebody has seen how much that is and said yes:
+the task `approve` waits for an answer under *Required Actions*, holding no worker. Rejected, the rest is skipped and
+nothing was paid.
+
+`prepare` → `approve` → `submit` → `wait` (deferred: no worker is held) → `load`
+
+**Reads** rows that a Python function yields. **Leaves** `<dataset>.slogans` and `<dataset>.slogans_errors`.
+
+**Costs** about 30,000 input and 10,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
+bounds it. Against the local cloud nothing.
+
+**On Google**: a connection `google_cloud_default`, a bucket and a dataset in the location of the jobs, and the
+Variables `gemini_batch_bucket` and `gemini_batch_dataset` (or the fields of the form).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import dag
+from gemini_examples.settings import (
+    BUCKET,
+    DATASET,
+    LOCATION,
+    MODEL,
+    POLL_SECONDS,
+    PROJECT,
+    RETRIES,
+    form,
+    rows_param,
+)
+
+from airflow_batch_gemini import GeminiTemplate
+from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
+from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
+from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
+from airflow_batch_gemini.sensors.job import GeminiBatchSensor
+
+ASKED = """
+{%- set batch = ti.xcom_pull(task_ids='prepare')[0] -%}
+**{{ "{:,}".format(batch.rows) }}** requests in {{ batch.parts }} job(s), {{ "%.1f" | format(batch.size / 1e6) }} MB.
+
+They lie under `{{ batch.workspace }}/requests/`.
+"""
+
+
+def packages(most: str) -> Iterator[Mapping[str, str]]:
+    """Yield a row for every package that is installed here."""
+    from gemini_examples.packages import installed_packages
+
+    for row in installed_packages()[: int(most)]:
+        yield {"key": row["name"], "summary": row["summary"]}
+
+
+@dag(
+    dag_id="gemini_batch_approved",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    default_args=RETRIES,
+    params=form(rows=rows_param(2_000, "packages")),
+    tags=["gemini", "example"],
+)
+def gemini_batch_approved() -> None:
+    """Wire the tasks."""
+    prepare = GeminiBatchPrepareOperator(
+        task_id="prepare",
+        rows=packages,
+        op_kwargs={"most": "{{ params.rows }}"},
+        template=GeminiTemplate(
+            prompt="Find a slogan for the Python package {key}. It says of itself: {summary}",
+            generation_config={"maxOutputTokens": 64},
+        ),
+        model=MODEL,
+        project_id=PROJECT,
+        location=LOCATION,
+        work_uri=f"gs://{BUCKET}/gemini",
+        dedupe=True,
+    )
+    approve = ApprovalOperator(task_id="approve", subject="Send this batch to Gemini?", body=ASKED)
+    submit = GeminiBatchSubmitOperator.partial(task_id="submit").expand(batch=prepare.output)
+    wait = GeminiBatchSensor.partial(task_id="wait", poll_interval=POLL_SECONDS).expand(
+        job_name=submit.output
+    )
+    load = GeminiBatchLoadOperator(
+        task_id="load", batch=prepare.output, results_table=f"{DATASET}.slogans", project_id=PROJECT
+    )
+    prepare >> approve >> submit
+    wait >> load
+
+
+gemini_batch_approved()
