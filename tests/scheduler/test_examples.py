@@ -42,7 +42,9 @@ class Watched:
         while True:
             assert time.monotonic() < deadline, self.states()
             for asked in self.stack.api.asked(self.dag_id, self.run_id):
-                if asked["task_instance"]["task_id"] == task_id:
+                task = asked["task_instance"]
+                # An answer that comes before the task has gone to wait for it fails the attempt.
+                if (task["task_id"], task["state"]) == (task_id, "awaiting_input"):
                     return asked
             time.sleep(0.5)
 
