@@ -17,19 +17,22 @@ from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 
 FINGERPRINT_BYTES = 16
 _LINE_KEY = re.compile(rb'\{"key":"' + WIRE_KEY_PREFIX.encode() + rb'((?:[^"\\]|\\.)*)"')
-_BUCKETS = 1 << 16
 ROW_BYTES = 10
 
 
 class RowSet:
-    """A set of 80-bit numbers in some nine bytes each, whatever their number."""
+    """A set of 80-bit numbers in some twenty bytes each, fewer where there are millions of them."""
 
     def __init__(self) -> None:
-        self._buckets = [array("Q") for _ in range(_BUCKETS)]
+        self._buckets: dict[int, array[int]] = {}
 
     def add(self, number: int) -> bool:
         """Put *number* in; return whether it is new."""
-        bucket, value = self._buckets[number >> 64], number & 0xFFFFFFFFFFFFFFFF
+        value = number & 0xFFFFFFFFFFFFFFFF
+        bucket = self._buckets.get(number >> 64)
+        if bucket is None:
+            self._buckets[number >> 64] = array("Q", [value])
+            return True
         place = bisect_left(bucket, value)
         if place < len(bucket) and bucket[place] == value:
             return False
@@ -37,7 +40,7 @@ class RowSet:
         return True
 
     def __contains__(self, number: int) -> bool:
-        bucket, value = self._buckets[number >> 64], number & 0xFFFFFFFFFFFFFFFF
+        bucket, value = self._buckets.get(number >> 64, ()), number & 0xFFFFFFFFFFFFFFFF
         place = bisect_left(bucket, value)
         return place < len(bucket) and bucket[place] == value
 
