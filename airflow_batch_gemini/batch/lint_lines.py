@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
 @dataclass
 class LineLinter:
-    """Judges a file given line by line; memory stays flat, some nine bytes a row for the keys aside."""
+    """Judges a file given line by line; memory stays flat, some twenty bytes a row for the keys aside."""
 
     rows: int = 0
     size: int = 0
