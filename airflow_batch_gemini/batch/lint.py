@@ -248,20 +248,36 @@ def _cached_content(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _contents(request: Mapping[str, Any]) -> Iterator[Finding]:
-    if "content" in request:
-        return  # an embedding request, which has one
+    if "content" in request and "contents" not in request:  # an embedding request
+        yield from _turn(request["content"], "request.content")
+        return
     contents = request.get("contents")
     turns = [contents] if isinstance(contents, Mapping) else contents
     if not isinstance(turns, (list, tuple)) or not turns:
         yield Finding(rule=RULES["GB106"], path="request.contents")
         return
     for i, turn in enumerate(turns):
-        parts = turn.get("parts") if isinstance(turn, Mapping) else None
-        if not parts:
-            yield Finding(rule=RULES["GB106"], path=f"request.contents[{i}].parts")
-        role = turn.get("role", "user") if isinstance(turn, Mapping) else "user"
-        if role not in ROLES:
-            yield Finding(rule=RULES["GB107"], path=f"request.contents[{i}].role")
+        yield from _turn(turn, f"request.contents[{i}]")
+
+
+def _turn(turn: Any, path: str) -> Iterator[Finding]:
+    parts = turn.get("parts") if isinstance(turn, Mapping) else None
+    parts = [parts] if isinstance(parts, Mapping) else parts
+    if not isinstance(parts, (list, tuple)) or not parts:
+        yield Finding(rule=RULES["GB106"], path=f"{path}.parts")
+        return
+    for i, part in enumerate(parts):
+        if not _has_data(part):
+            yield Finding(rule=RULES["GB106"], path=f"{path}.parts[{i}]", detail="a part without data")
+    role = turn.get("role")
+    if role is not None and not (isinstance(role, str) and role in ROLES):
+        yield Finding(rule=RULES["GB107"], path=f"{path}.role")
+
+
+def _has_data(part: Any) -> bool:
+    if isinstance(part, Mapping):
+        return any(value is not None for value in part.values())
+    return _is_record(part)
 
 
 def _rag(request: Mapping[str, Any]) -> Iterator[Finding]:

@@ -72,7 +72,13 @@ def test_what_the_importer_refuses_is_found_with_its_path(request_: Any, rule: s
         ({"contents": "text"}, "GB106", "request.contents"),
         ({"contents": [{"role": "user", "parts": []}]}, "GB106", "request.contents[0].parts"),
         ({"contents": [USER, "text"]}, "GB106", "request.contents[1].parts"),
+        ({"contents": [{"parts": "text"}]}, "GB106", "request.contents[0].parts"),
+        ({"contents": [{"parts": ["text"]}]}, "GB106", "request.contents[0].parts[0]"),
+        ({"contents": [{"parts": [{"text": "x"}, {"text": None}]}]}, "GB106", "request.contents[0].parts[1]"),
+        ({"content": {"parts": []}}, "GB106", "request.content.parts"),
+        ({"content": "text"}, "GB106", "request.content.parts"),
         ({"contents": [{**USER, "role": "tester"}]}, "GB107", "request.contents[0].role"),
+        ({"contents": [{**USER, "role": ["user"]}]}, "GB107", "request.contents[0].role"),
     ],
 )
 @pytest.mark.parametrize("importer", [True, False])

@@ -56,8 +56,8 @@ def test_a_line_of_a_known_skeleton_is_not_walked_again(monkeypatch: pytest.Monk
         assert found(request, linter=linter) == [[]]
 
 
-@pytest.mark.parametrize("role", ["system", "", "User", 'a"b', None])
-def test_a_role_is_read_in_every_line(role: str | None) -> None:
+@pytest.mark.parametrize("role", ["system", "", "User", 'a"b', ["user"], {"user": 1}, 1])
+def test_a_role_is_read_in_every_line(role: Any) -> None:
     """It is a text that a rule reads."""
     wrong = {"contents": [{"role": role, "parts": [{"text": "x"}]}]}
     rules = found(PLAIN, wrong, PLAIN, wrong)

@@ -111,7 +111,7 @@ BAD = [
     (b'{"request":%s} secret' % REQUEST, SourceError, "f line 1 is not JSON"),
     (b'{"request":{"secret":1}}', RowError, "GB106 f line 1, key 'row-0000000001', request.contents"),
     (b'{"request":{"contents":[{"parts":[{"text":"a"}]}],"cachedContent":"secret"}}', RowError, "GB105"),
-    (b'{"request":{"contents":[{"parts":[null]}]}}', RowError, "GB104"),
+    (b'{"request":{"contents":[{"parts":[null]}]}}', RowError, "GB106"),
     (b'{"key":null,"request":%s}' % REQUEST, RowError, "GB121"),
     (b'{"key":"","request":%s}' % REQUEST, RowError, "GB121"),
     (b'{"key":"a\\u0007","request":%s}' % REQUEST, RowError, "GB124"),
