@@ -1,8 +1,7 @@
 """Requests of one file before the importer that reads them all as one table: one shape for each JSON path.
 
-Requests of a file are alike. What the rules ask is mostly a matter of a line's skeleton, that is of everything in it
-but its texts and the digits of its numbers; so each skeleton is judged once, and a line of a known one costs a look
-into a dictionary.
+Requests of a file are alike. What the rules ask is mostly a matter of a line's shape, that is of everything in it but
+its texts and its numbers; so each shape is judged once, and a line of a known one costs a look into a dictionary.
 """
 
 from __future__ import annotations
@@ -14,14 +13,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_batch_gemini.batch.lint import RULES, Finding, ImporterWalk, lint_request
+from airflow_batch_gemini.batch.lint_shape import Frame, Path, Shapes, pieces_of
 
 MAX_PATHS = 10_000
 """Columns that a BigQuery table has at most."""
-_MAX_SKELETONS = 10_000
-"""Remembered at once; a file of ever new ones takes time and not memory."""
-_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
-_NAME_ENDS = re.compile(rb"\s*:")
+_CONFIGS = ("generationConfig", "generation_config")
+_SCHEMAS = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
 _UNDERSCORE = re.compile(r"_+([a-zA-Z0-9])")
+
+
+def _is_read(path: Path) -> bool:
+    """Whether a rule reads the text at *path*, which begins at the line or at its request."""
+    match path[1:] if path[:1] == ("request",) else path:
+        case ("contents", "[]", "role") | ("contents" | "content", "role"):
+            return True
+        case (config, schema, *_):
+            return config in _CONFIGS and schema in _SCHEMAS
+    return False
 
 
 @dataclass
@@ -37,8 +45,12 @@ class FileLinter:
     _walk: ImporterWalk = field(default_factory=lambda: ImporterWalk(optional=True))
     _spelled: dict[str, str] = field(default_factory=dict)
     _schema: str | None = None
-    _names: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
-    _judged: dict[tuple[Any, ...], tuple[Finding, ...]] = field(default_factory=dict)
+    _shapes: Shapes = field(default_factory=lambda: Shapes(_is_read))
+
+    @property
+    def frames(self) -> Sequence[Frame]:
+        """What good lines had in common of late: one that fits needs no judgement."""
+        return self._shapes.frames
 
     def findings(
         self, data: bytes, request: Mapping[str, Any], *, line: Mapping[str, Any] | None = None
@@ -49,34 +61,12 @@ class FileLinter:
         :param request: the same, parsed.
         :param line: the object that the request is a member of, where what stands beside it is imported too.
         """
-        skeleton = self._skeleton(data)
-        found = self._judged.get(skeleton)
-        if found is None:
-            if len(self._judged) >= _MAX_SKELETONS:
-                self._judged.clear()
-            found = self._judged[skeleton] = tuple(self._judge(request, line or {"request": request}))
+        pieces = pieces_of(data)
+        if (shape := self._shapes.find(pieces)) is not None:
+            return shape.findings
+        found = tuple(self._judge(request, line or {"request": request}))
+        self._shapes.learn(data, pieces, found)
         return found
-
-    def _skeleton(self, data: bytes) -> tuple[Any, ...]:
-        """Return all of *data* but digits and those texts that no rule reads."""
-        if b"\\" in data:
-            # Without escaped quotes every quote begins or ends a text.
-            data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-        pieces = data.split(b'"')
-        between = b'"'.join(pieces[::2]).translate(_DIGITS)
-        places = self._names.get(between)
-        if places is None:
-            if len(self._names) >= _MAX_SKELETONS:
-                self._names.clear()
-            places = self._names[between] = _places_of_names(pieces)
-        names = tuple([pieces[place] for place in places])
-        if b"role" not in names:
-            return between, names
-        return (
-            between,
-            names,
-            *[pieces[at + 2] for at in places if pieces[at] == b"role" and at + 2 < len(pieces)],
-        )
 
     def _judge(self, request: Mapping[str, Any], line: Mapping[str, Any]) -> Iterator[Finding]:
         found = list(lint_request(request, importer=False))
@@ -103,23 +93,16 @@ class FileLinter:
         return found
 
     def _other_schema(self, request: Mapping[str, Any]) -> Iterator[Finding]:
-        config = request.get("generationConfig", request.get("generation_config"))
-        schema = (
-            config.get("responseSchema", config.get("response_schema"))
-            if isinstance(config, Mapping)
-            else None
-        )
-        if schema is None:
-            return
-        text = json.dumps(schema, sort_keys=True)
-        self._schema = self._schema or text
-        if text != self._schema:
-            yield Finding(rule=RULES["GB113"], path="request.generationConfig.responseSchema")
-
-
-def _places_of_names(pieces: Sequence[bytes]) -> tuple[int, ...]:
-    """Return which of the texts, the pieces with odd numbers, a colon follows."""
-    return tuple(place for place in range(1, len(pieces) - 1, 2) if _NAME_ENDS.match(pieces[place + 1]))
+        for place in _CONFIGS:
+            given = request.get(place)
+            config = given if isinstance(given, Mapping) else {}
+            for name in _SCHEMAS:
+                if config.get(name) is None:
+                    continue
+                text = json.dumps(config[name], sort_keys=True)
+                self._schema = self._schema or text
+                if text != self._schema:
+                    yield Finding(rule=RULES["GB113"], path=f"request.{place}.{name}")
 
 
 def _camel(path: str) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from airflow_batch_gemini.batch.lint import MAX_LINE_BYTES, RULES, Finding, key_rule
+from airflow_batch_gemini.batch.lint import MAX_KEY_BYTES, MAX_LINE_BYTES, RULES, Finding, key_rule
 from airflow_batch_gemini.batch.lint_file import FileLinter
+from airflow_batch_gemini.batch.lint_shape import Frame
 from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_EMBEDDING_ROWS, MAX_ROWS
-from airflow_batch_gemini.batch.reuse import RowSet, key_number
+from airflow_batch_gemini.batch.reuse import RowSet
 
 OUTPUT_NAMES = frozenset({"response", "status", "processed_time"})
 """What Vertex AI writes beside a request."""
 _BOM = b"\xef\xbb\xbf"
+_PLAIN_KEY = MAX_KEY_BYTES // 4
+_ODD = re.compile(r"^[0-9+.-]|[\x00-\x1f\x7f]")
+"""What a key has that may break a rule."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
 
@@ -38,18 +42,13 @@ class LineLinter:
         for given in lines:
             self._number += 1
             self.size += len(given) + 1
-            row = f"line {self._number}"
-            line = given.removeprefix(_BOM) if self._number == 1 else given
-            if line is not given and len(line) < len(given):
-                yield Finding(rule=RULES["GB134"], row=row)
-            if not line.strip():
-                self._blank = self._blank or self._number
+            for frame in self._file.frames:
+                if (texts := frame.texts(given)) is not None and self._is_good(frame, texts, given):
+                    break
+            else:
+                yield from self._odd_line(given)
                 continue
-            if self._blank:
-                yield Finding(rule=RULES["GB132"], row=f"line {self._blank}")
-                self._blank = 0
             self.rows += 1
-            yield from self._line(line, row)
 
     def finish(self) -> Iterator[Finding]:
         """Yield what is wrong with the file as a whole."""
@@ -61,6 +60,31 @@ class LineLinter:
         if self.size > MAX_BYTES:
             detail = f"{self.size:,} bytes where {MAX_BYTES:,} fit"
             yield Finding(rule=RULES["GB137"], row="file", detail=detail)
+
+    def _odd_line(self, given: bytes) -> Iterator[Finding]:
+        """Yield what is wrong with a line that has to be looked at."""
+        row = f"line {self._number}"
+        line = given.removeprefix(_BOM) if self._number == 1 else given
+        if line is not given and len(line) < len(given):
+            yield Finding(rule=RULES["GB134"], row=row)
+        if not line.strip():
+            self._blank = self._blank or self._number
+            return
+        if self._blank:
+            yield Finding(rule=RULES["GB132"], row=f"line {self._blank}")
+            self._blank = 0
+        self.rows += 1
+        yield from self._line(line, row)
+
+    def _is_good(self, frame: Frame, texts: Sequence[str], line: bytes) -> bool:
+        """Whether a line that fits *frame* breaks no rule, for all that the frame does not say; learn its key then."""
+        at = frame.siblings.get("key")
+        if at is None or self._blank or len(line) > MAX_LINE_BYTES:
+            return False
+        key = texts[at]
+        if not key or len(key) > _PLAIN_KEY or _ODD.search(key):
+            return False
+        return self._keys.add(_number_of(key))
 
     def _line(self, line: bytes, row: str) -> Iterator[Finding]:
         try:
@@ -104,8 +128,14 @@ class LineLinter:
         else:
             if _NUMBER.fullmatch(key):
                 yield Finding(rule=RULES["GB136"], path="key", **named)
-            if not self._keys.add(key_number(key)):
+            if not self._keys.add(_number_of(key)):
                 yield Finding(rule=RULES["GB122"], path="key", **named)
+
+
+def _number_of(key: str) -> int:
+    """Return what *key* is remembered by, in this process."""
+    value = hash(key) & 0xFFFF_FFFF_FFFF_FFFF
+    return value | (value & 0xFFFF) << 64
 
 
 def _request_of(document: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airflow_batch_gemini.batch import landing
-from airflow_batch_gemini.batch.lint import MAX_KEY_BYTES
+from airflow_batch_gemini.batch.lint import MAX_KEY_BYTES, ROLES
 from airflow_batch_gemini.batch.media import URI_PATTERN
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parts import Limits
@@ -92,16 +92,28 @@ def create_ready_made(
 
 def no_requests(table: TableName) -> str:
     """Return the query for a row that is no request, and the rule it breaks: NULL for what is no JSON object."""
-    cached = " OR ".join(
-        f"JSON_QUERY(request, '$.{name}') IS NOT NULL" for name in ("cachedContent", "cached_content")
-    )
+    cached = _any_of("request", "cachedContent", "cached_content")
+    roles = ", ".join(string_literal(role) for role in sorted(ROLES))
+    stores = _any_of("tool", "retrieval.vertexRagStore", "retrieval.vertex_rag_store")
+    turns = "JSON_QUERY_ARRAY(request, '$.contents')"
     return (
-        "SELECT key, CASE WHEN kind IS NULL OR kind != 'object' THEN NULL WHEN cached THEN 'GB105' ELSE 'GB106' END "
-        "AS rule_id\n"
-        "FROM (SELECT key, JSON_TYPE(request) AS kind, JSON_QUERY(request, '$.contents') IS NULL AS bare,\n"
-        f"  {cached} AS cached FROM {table.sql})\n"
-        "WHERE kind IS NULL OR kind != 'object' OR bare OR cached ORDER BY key LIMIT 1"
+        "SELECT key, CASE WHEN kind IS NULL OR kind != 'object' THEN NULL WHEN cached THEN 'GB105'\n"
+        "  WHEN bare THEN 'GB106' WHEN odd_role THEN 'GB107' ELSE 'GB114' END AS rule_id\n"
+        "FROM (SELECT key, JSON_TYPE(request) AS kind,\n"
+        f"  IFNULL(ARRAY_LENGTH({turns}), IF(JSON_TYPE(JSON_QUERY(request, '$.contents')) = 'object', 1, 0)) = 0\n"
+        "    AS bare,\n"
+        f"  {cached} AS cached,\n"
+        f"  IFNULL(JSON_VALUE(request, '$.contents.role') NOT IN ({roles}), FALSE)\n"
+        f"    OR EXISTS(SELECT 1 FROM UNNEST({turns}) AS turn WHERE JSON_VALUE(turn, '$.role') NOT IN ({roles}))\n"
+        "    AS odd_role,\n"
+        f"  EXISTS(SELECT 1 FROM UNNEST(JSON_QUERY_ARRAY(request, '$.tools')) AS tool WHERE {stores}) AS rag\n"
+        f"  FROM {table.sql})\n"
+        "WHERE kind IS NULL OR kind != 'object' OR bare OR cached OR odd_role OR rag ORDER BY key LIMIT 1"
     )
+
+
+def _any_of(document: str, *paths: str) -> str:
+    return " OR ".join(f"JSON_QUERY({document}, '$.{path}') IS NOT NULL" for path in paths)
 
 
 def totals(table: TableName, *, max_line_bytes: int) -> str:

@@ -332,6 +332,12 @@ BAD_READY = [
     ("1 AS request", SourceError, "no JSON object|of type INT64"),
     ("JSON '{\"secret\": 1}' AS request", RowError, "GB106"),
     (f'JSON \'{REQUEST[:-1]}, "cachedContent": "secret"}}\' AS request', RowError, "GB105"),
+    ('JSON \'{"contents": [{"role": "secret", "parts": [{"text": "x"}]}]}\' AS request', RowError, "GB107"),
+    (
+        f'JSON \'{REQUEST[:-1]}, "tools": [{{"retrieval": {{"vertexRagStore": {{"a": 1}}}}}}]}}\' AS request',
+        RowError,
+        "GB114",
+    ),
     ("'x' AS body", SourceError, "no column 'request'"),
     (f"'{REQUEST}' AS request, 'secret' AS status", SourceError, "'status' beside"),
 ]

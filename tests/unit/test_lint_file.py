@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from request_corpus import GOOGLES_OWN, PLAIN, USER, importer_traps, requests
 
-from airflow_batch_gemini.batch import lint, lint_file
+from airflow_batch_gemini.batch import lint, lint_file, lint_shape
 from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.lint_lines import LineLinter
 from airflow_batch_gemini.batch.models import lint_model
@@ -92,8 +93,8 @@ def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     schemas = [
         {**PLAIN, "generationConfig": {"responseSchema": {"type": one}}} for one in ("STRING", "OBJECT")
     ]
-    several = [{**schemas[0], "a": 1}, {**schemas[1], "b": 1}]
-    assert found(*several) == [[], ["GB113"]]
+    several = [schemas[0], schemas[1], schemas[0], schemas[1]]
+    assert found(*several) == [[], ["GB113"], [], ["GB113"]]
     assert {lint.RULES[rule].severity for rule in ("GB112", "GB113")} == {"warning"}
 
 
@@ -108,13 +109,14 @@ def test_rag_and_cached_content_are_refused() -> None:
 def test_names_that_vary_without_end_are_refused_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table has ten thousand columns; the memory of a linter is bounded too."""
     monkeypatch.setattr(lint_file, "MAX_PATHS", 20)
-    monkeypatch.setattr(lint_file, "_MAX_SKELETONS", 4)
+    monkeypatch.setattr(lint_shape, "MAX_BYTES", 400)
     linter = FileLinter()
     rules = found(*({**PLAIN, f"x{i}": 1} for i in range(40)), linter=linter)
     assert rules[0] == []
     assert rules[-1] == ["GB115"]
     assert len(linter._walk.shapes) <= 20
-    assert max(len(linter._judged), len(linter._names)) <= 4
+    assert 0 <= linter._shapes._room < 100
+    assert len(linter._shapes._structures) <= 8
 
 
 def test_in_a_table_nothing_is_imported() -> None:
@@ -252,3 +254,130 @@ def test_retired_models_and_models_of_another_place_are_warned_of() -> None:
     ]
     assert list(lint_model("gemini-3.6-flash", location="eu", today=late)) == []
     assert list(lint_model("publishers/meta/models/x", location="us-central1", today=late)) == []
+
+
+# --------------------------------------------------------------------------------- what lines have in common
+
+KEYED = b'{"key":"%s","request":{"contents":[{"role":"user","parts":[{"text":"%s"}]}],"z":"%s"}}'
+ROLED = b'{"key":"%s","request":{"contents":[{"role":"%s","parts":[{"text":"%s"}]}]}}'
+FIRST = [KEYED % (key, b"x", key) for key in (b"a", b"b")]
+
+
+def told(given: Sequence[bytes], *, memory: bool = True) -> list[tuple[str, str]]:
+    """Rule and row of each finding, with what lines have in common or without it."""
+    linter, found = LineLinter(), []
+    for one in given:
+        if not memory:
+            linter._file._shapes = lint_shape.Shapes(lint_file._is_read)
+        found += [(finding.rule.id, finding.row) for finding in linter.take([one])]
+    return found + [(finding.rule.id, finding.row) for finding in linter.finish()]
+
+
+@pytest.mark.parametrize(
+    ("last", "rules"),
+    [
+        (KEYED % (b"c", b"x", b"\\u00e9"), []),
+        (KEYED % (b"c", b"\t", b"y"), ["GB131"]),
+        (KEYED % (b"c", b"\xff", b"y"), ["GB131"]),
+        (KEYED % (b"c", b"\xc3", b"y"), ["GB131"]),
+        (KEYED % (b"c", b'"', b"y"), ["GB131"]),
+        (KEYED % (b"c", b"\\", b"y"), ["GB131"]),
+        (KEYED % (b"c", b"x", b"y") + b"}", ["GB131"]),
+        (KEYED % (b"c", b"x", b'"},"y":{"y":"'), []),
+        (KEYED % (b"c", b"x", b'","z":"'), []),
+        (KEYED % (b"a", b"x", b"y"), ["GB122"]),
+        (KEYED % (b"", b"x", b"y"), ["GB121"]),
+        (KEYED % (b"07", b"x", b"y"), ["GB136"]),
+        (KEYED % (b"c\\u0007", b"x", b"y"), ["GB124"]),
+        (KEYED % (b"c" * 1025, b"x", b"y"), ["GB123"]),
+        ((KEYED % (b"c", b"x", b"y")).replace(b"user", b"bot"), ["GB107"]),
+        ((KEYED % (b"c", b"x", b"y")).replace(b'"z"', b'"z\\""'), ["GB101"]),
+        ((KEYED % (b"c", b"x", b"y")).replace(b'"y"', b"{}"), ["GB111", "GB102"]),
+        (b"\n", []),
+    ],
+)
+def test_a_line_that_fits_others_in_part_is_judged_by_the_rest(last: bytes, rules: list[str]) -> None:
+    """What does not fit is parsed and walked."""
+    found = told([*FIRST, last])
+    assert [rule for rule, _ in found] == rules
+    assert found == told([*FIRST, last], memory=False)
+
+
+def test_a_line_that_fits_is_not_walked() -> None:
+    """Escapes in texts that all of them have, and in keys, included."""
+    fixed = '"\\"\\\n" é'
+    given = [
+        orjson.dumps(
+            {
+                "key": f'k"\\{n}',
+                "request": {
+                    "systemInstruction": {"parts": [{"text": fixed}]},
+                    "contents": [{"parts": [{"text": f"\\{n}"}]}],
+                },
+            }
+        )
+        for n in range(4)
+    ]
+    linter = LineLinter()
+    assert not [*linter.take(given[:3])]
+    [frame, *_] = linter._file.frames
+    assert frame.texts(given[3]) == ['k"\\3', "\\3"]
+    assert frame.texts(given[3].replace(b"parts", b"Parts")) is None
+
+
+def test_what_is_wrong_with_lines_that_are_alike_is_said_of_each() -> None:
+    """A blank line between lines that fit included."""
+    empty = [(KEYED % (key, b"x", b"y")).replace(b'"y"', b"{}") for key in (b"a", b"b", b"c", b"d")]
+    assert told(empty) == [("GB102", f"line {number}") for number in (1, 2, 3, 4)]
+    third = KEYED % (b"c", b"x", b"c")
+    assert told([*FIRST, b"", third]) == [("GB132", "line 3")]
+
+
+def test_escaped_names_are_read_as_what_they_are() -> None:
+    """However often they come."""
+    roles = [
+        (ROLED % (key, role, b"x")).replace(b'"role"', b'"r\\u006fle"')
+        for key, role in ((b"a", b"user"), (b"b", b"user"), (b"c", b"bot"))
+    ]
+    assert told(roles) == [("GB107", "line 3")]
+    quoted = [FIRST[0], FIRST[1], (KEYED % (b"c", b"x", b"c")).replace(b'"z"', b'"z\\""')]
+    assert told(quoted) == [("GB101", "line 3")]
+
+
+PIECES = st.sampled_from(
+    [
+        b"",
+        b"x",
+        b"\\u00e9",
+        b"\\\\",
+        b'\\"',
+        b'","',
+        b'"',
+        b"\\",
+        b"\n",
+        b"\xff",
+        b"7",
+        b'"}]}],"z":"',
+        b'\\","z":"',
+        b'"}]}}',
+    ]
+)
+ALMOST = st.lists(PIECES, max_size=2).map(b"".join)
+
+
+@st.composite
+def variants(draw: st.DrawFn) -> list[bytes]:
+    """Lines that are nearly alike: the first of them make the frames that later ones fit, or almost."""
+    form = draw(st.sampled_from([KEYED, ROLED]))
+    first = [ROLED % (key, b"user", text) for key, text in ((b"a", b"x"), (b"b", b"y"))]
+    texts = st.tuples(ALMOST, ALMOST, ALMOST)
+    return [
+        *(first if form is ROLED else FIRST),
+        *(form % draw(texts) for _ in range(draw(st.integers(1, 4)))),
+    ]
+
+
+@given(variants())
+def test_what_lines_have_in_common_changes_no_verdict(given: list[bytes]) -> None:
+    """A linter without memory finds the same."""
+    assert told(given) == told(given, memory=False)

@@ -558,7 +558,18 @@ def test_what_cannot_be_part_of_a_statement_is_refused() -> None:
 
 READY = [
     ('{"contents": [{"parts": [{"text": "x"}]}], "n": 1.50}', None),
+    ('{"contents": {"role": "user", "parts": [{"text": "x"}]}}', None),
+    (
+        '{"contents": [{"role": "user", "parts": [{}]}, {"role": "model"}], "tools": [{"googleSearch": {}}]}',
+        None,
+    ),
     ('{"n": 1}', "GB106"),
+    ('{"contents": []}', "GB106"),
+    ('{"contents": "x"}', "GB106"),
+    ('{"contents": [{"role": "user"}, {"role": "bot"}]}', "GB107"),
+    ('{"contents": {"role": "bot"}}', "GB107"),
+    ('{"contents": [{}], "tools": [{}, {"retrieval": {"vertexRagStore": {}}}]}', "GB114"),
+    ('{"contents": [{}], "tools": [{"retrieval": {"vertex_rag_store": {"a": 1}}}]}', "GB114"),
     ('{"contents": [], "cachedContent": "x"}', "GB105"),
     ('{"contents": [], "cached_content": "x"}', "GB105"),
     ("[1]", "no object"),
