@@ -223,12 +223,20 @@ def test_no_proxy_reads_what_is_meant_for_a_stand_in(
     with pytest.raises(EndpointError, match="NO_PROXY") as refused:
         look()
     assert "secret" not in str(refused.value)
-    assert (first.seen, proxy.seen) == ([], [])
+    assert (first.seen, meant_for(first, proxy)) == ([], [])
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(GeminiBatchError):
         look()
     assert first.seen
-    assert proxy.seen == []
+    assert meant_for(first, proxy) == []
+
+
+def meant_for(server: Server, proxy: Server) -> list[str]:
+    """What *proxy* was given to pass on to *server*.
+
+    The storage client asks for its bucket in a thread of its own, which may outlive the test it belongs to.
+    """
+    return [path for path, _ in proxy.seen if path.startswith(server.url)]
 
 
 def test_the_universe_of_a_credential_from_elsewhere_is_looked_at_before_it_is_used() -> None:
