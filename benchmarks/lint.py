@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import json
 import random
-import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
+from beside import others, peak
 
 ROWS = (100_000, 1_000_000, 2_000_000)
 BATCH = 1000
 SAMPLE = 20_000
-PASSES = 5
 MEGA = 1_000_000
 WORDS = [
     "the",
@@ -82,37 +79,7 @@ def lint(rows: int, kind: str) -> None:
     if any(found.rule.severity == "error" for found in linter.finish()):
         raise RuntimeError("a good file was found bad")
     found = {"size": size, "seconds": seconds, "over_idle": peak() - idle}
-    print(json.dumps({**found, **others(kind)}))
-
-
-def others(kind: str) -> dict[str, float]:
-    """Return bytes a second at which others read such lines: the median pass of each."""
-    from google.genai.types import Content, GenerateContentConfig
-
-    lines = [line for some in batches(SAMPLE, kind) for line in some]
-    size = sum(map(len, lines))
-
-    def validate(line: bytes) -> None:
-        request = json.loads(line)["request"]
-        for content in request["contents"]:
-            Content.model_validate(content)
-        GenerateContentConfig.model_validate(request["generationConfig"])
-
-    def speed(read: Callable[[bytes], Any]) -> float:
-        passes = []
-        for _ in range(PASSES):
-            began = time.perf_counter()
-            for line in lines:
-                read(line)
-            passes.append(time.perf_counter() - began)
-        return size / statistics.median(passes)
-
-    return {"json": speed(json.loads), "pydantic": speed(validate)}
-
-
-def peak() -> int:
-    """Return the most memory this process ever held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({**found, **others([line for some in batches(SAMPLE, kind) for line in some])}))
 
 
 def main(sizes: list[int]) -> None:

@@ -14,8 +14,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,8 +22,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from beside import others, peak
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow_batch_gemini.local.server import LocalCloud
 
@@ -33,7 +33,6 @@ ROWS = (100_000, 1_000_000, 2_000_000)
 KEYS = 2_000_000
 SAMPLE = 20_000
 """Lines that plain ``json`` and pydantic read."""
-PASSES = 5
 BUCKET = "bench-bucket"
 WORDS = [
     "the",
@@ -110,7 +109,7 @@ def prepare(source: str) -> None:
     took = time.perf_counter() - began
     over_idle = peak() - idle
     found = {"rows": ref["rows"], "size": ref["size"], "seconds": took, "over_idle": over_idle}
-    print(json.dumps({**found, **others(ref["workspace"])}))
+    print(json.dumps({**found, **others(list(first_lines(ref["workspace"])))}))
 
 
 def rows_of(source: str) -> dict[str, Any]:
@@ -123,31 +122,6 @@ def warm_up() -> None:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
     WorkspaceHook().bucket_location(BUCKET)
-
-
-def others(workspace: str) -> dict[str, float]:
-    """Return bytes a second at which others read the first lines that were prepared: the median pass of each."""
-    from google.genai.types import Content, GenerateContentConfig
-
-    lines = list(first_lines(workspace))
-    size = sum(map(len, lines))
-
-    def validate(line: bytes) -> None:
-        request = json.loads(line)["request"]
-        for content in request["contents"]:
-            Content.model_validate(content)
-        GenerateContentConfig.model_validate(request["generationConfig"])
-
-    def speed(read: Callable[[bytes], Any]) -> float:
-        passes = []
-        for _ in range(PASSES):
-            began = time.perf_counter()
-            for line in lines:
-                read(line)
-            passes.append(time.perf_counter() - began)
-        return size / statistics.median(passes)
-
-    return {"json": speed(json.loads), "pydantic": speed(validate)}
 
 
 def first_lines(workspace: str) -> Iterator[bytes]:
@@ -172,11 +146,6 @@ def remember_keys() -> None:
     if memory.suspects():
         raise RuntimeError("keys that are all different were suspected")
     print(json.dumps({"seconds": time.perf_counter() - began, "over_idle": peak() - idle}))
-
-
-def peak() -> int:
-    """Return the most memory this process ever held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 # ---------------------------------------------------------------------------------------------------- the table

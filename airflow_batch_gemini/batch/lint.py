@@ -22,6 +22,8 @@ MAX_KEY_BYTES = 1024
 MAX_LINE_BYTES = 20_000_000
 """Longest request: what Gemini takes in one body."""
 ROLES = frozenset({"user", "model"})
+OUTPUT_NAMES = frozenset({"response", "status", "processed_time"})
+"""What Vertex AI writes beside a request; in its input these names are reserved."""
 
 _LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -9,15 +9,20 @@ from typing import Any
 
 import orjson
 
-from airflow_batch_gemini.batch.lint import MAX_KEY_BYTES, MAX_LINE_BYTES, RULES, Finding, key_rule
+from airflow_batch_gemini.batch.lint import (
+    MAX_KEY_BYTES,
+    MAX_LINE_BYTES,
+    OUTPUT_NAMES,
+    RULES,
+    Finding,
+    key_rule,
+)
 from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.lint_shape import Frame
 from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_EMBEDDING_ROWS, MAX_ROWS
 from airflow_batch_gemini.batch.reuse import RowSet
+from airflow_batch_gemini.batch.rows import BOM
 
-OUTPUT_NAMES = frozenset({"response", "status", "processed_time"})
-"""What Vertex AI writes beside a request."""
-_BOM = b"\xef\xbb\xbf"
 _PLAIN_KEY = MAX_KEY_BYTES // 4
 _ODD = re.compile(r"^[0-9+.-]|[\x00-\x1f\x7f]")
 """What a key has that may break a rule."""
@@ -64,7 +69,7 @@ class LineLinter:
     def _odd_line(self, given: bytes) -> Iterator[Finding]:
         """Yield what is wrong with a line that has to be looked at."""
         row = f"line {self._number}"
-        line = given.removeprefix(_BOM) if self._number == 1 else given
+        line = given.removeprefix(BOM) if self._number == 1 else given
         if line is not given and len(line) < len(given):
             yield Finding(rule=RULES["GB134"], row=row)
         if not line.strip():

@@ -26,8 +26,6 @@ from airflow_batch_gemini.exceptions import SourceError
 
 REQUEST = "request"
 DEFAULT_KEY = "key"
-OUTPUT_COLUMNS = frozenset({"response", "status", "processed_time"})
-"""What Vertex AI writes beside a request; in its input these names are reserved."""
 FINGERPRINT = "ready-made"
 """Stands for a template's: what a ready-made batch asks is told by the checksums of its parts alone."""
 
@@ -134,7 +132,7 @@ def check_ready_columns(columns: Sequence[str], source: str) -> None:
             f"{source} has no column {REQUEST!r}, which ready-made requests (template=None) are read from. Nothing was "
             "sent; name it so, or give template=."
         )
-    if found := sorted(OUTPUT_COLUMNS.intersection(columns)):
+    if found := sorted(lint.OUTPUT_NAMES.intersection(columns)):
         raise _of_output(source, found[0])
 
 
@@ -154,7 +152,7 @@ def _taken(row: Row, line: bytes | None, place: str) -> tuple[bytes, Mapping[str
                 "become requests need template=."
             )
         return _taken_whole(row, line, place)
-    if len(row) > 1 and (found := OUTPUT_COLUMNS.intersection(row)):
+    if len(row) > 1 and (found := lint.OUTPUT_NAMES.intersection(row)):
         raise _of_output(place, min(found))
     value = row[REQUEST]
     if isinstance(value, str):

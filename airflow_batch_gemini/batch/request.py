@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,7 +51,7 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Template:
+class Template(ABC):
     """What both kinds of templates have: a request with holes, compiled once. Its representation shows no text of it.
 
     :param null_as: what stands in a text for NULL.
@@ -70,10 +71,10 @@ class Template:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(fingerprint={self.fingerprint[:12]!r})"
 
-    @cached_property
+    @property
+    @abstractmethod
     def request(self) -> dict[str, Any]:
         """The request with its holes: a JSON document whose leaves may be ``Text``, ``FilePart`` or ``Value``."""
-        raise NotImplementedError
 
     @property
     def vertex_schema(self) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ _EXTENSIONS: Mapping[str, Format] = {
     "parquet": "parquet",
     "pq": "parquet",
 }
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class Reads(Protocol):
@@ -165,7 +165,7 @@ def blocks(stream: Reads, source: str, *, keep_mark: bool = False) -> Iterator[l
     """
     tail = stream.read(BYTES_PER_READ)
     if not keep_mark:
-        tail = tail.removeprefix(_BOM)
+        tail = tail.removeprefix(BOM)
     while tail:
         *whole, tail = tail.split(b"\n")
         yield whole

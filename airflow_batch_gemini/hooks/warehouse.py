@@ -159,7 +159,7 @@ class WarehouseHook(GoogleBaseHook):
                 raise failure(
                     f"BigQuery job {job} is not done after {timeout:.0f} s. It runs on; a retry waits for it."
                 )
-            time.sleep(pause)
+            time.sleep(pause)  # BigQuery tells nobody: who waits has to ask
             pause = min(2 * pause, poll_interval)
         return outcome
 
