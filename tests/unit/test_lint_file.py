@@ -98,6 +98,16 @@ def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     assert {lint.RULES[rule].severity for rule in ("GB112", "GB113")} == {"warning"}
 
 
+def test_a_schema_that_differs_in_a_number_is_another_one() -> None:
+    """Where lines are otherwise alike, and after one of them is known."""
+
+    def limited(most: int) -> dict[str, Any]:
+        schema = {"type": "ARRAY", "items": {"type": "STRING"}, "maxItems": most}
+        return PLAIN | {"generationConfig": {"responseSchema": schema, "topK": most}}
+
+    assert found(limited(3), limited(4), limited(3), limited(4)) == [[], ["GB113"], [], ["GB113"]]
+
+
 def test_rag_and_cached_content_are_refused() -> None:
     """Batches have neither."""
     store = {"ragResources": [{"ragCorpus": "c"}]}
