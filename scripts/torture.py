@@ -1,13 +1,18 @@
-"""Kill processes for as long as it takes: random stories against the local cloud, then schedules in memory."""
+"""Kill processes for as long as it takes: random stories against the local cloud, then schedules in memory.
+
+Beside it, for the whole time, hunts for an input that the linter, a reader or a renderer cannot take.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,8 +47,10 @@ def main() -> int:
         if options.world:
             return _replay(options.world, options.seed)
         now, seconds = time.monotonic(), 60 * options.minutes
-        good = _kills(options.kills, options.seed, now + seconds * KILLING)
-        return 0 if _schedules(options.schedules, now + seconds) and good else 1
+        with _hunting(options.minutes, options.seed) as hunts:
+            good = _kills(options.kills, options.seed, now + seconds * KILLING)
+            good = _schedules(options.schedules, now + seconds) and good
+            return 0 if hunts.wait() == 0 and good else 1
     finally:
         warm.down()
 
@@ -117,6 +124,18 @@ def _schedules(wanted: int, ends: float) -> bool:
     for seed in summary.failing:
         _say(f"again: python tests/unit/submission_world.py {seed}")
     return not summary.failing
+
+
+@contextmanager
+def _hunting(minutes: float, seed: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Hunt in a process that gives way to the others."""
+    hunt = [sys.executable, str(ROOT / "tests/fuzz/hunt.py"), "all", "--minutes", str(minutes)]
+    with subprocess.Popen([*hunt, "--seed", str(seed)]) as hunts:  # noqa: S603  # our own script
+        try:
+            yield hunts
+        except BaseException:
+            hunts.terminate()
+            raise
 
 
 def _say(text: str) -> None:

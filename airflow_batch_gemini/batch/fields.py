@@ -125,13 +125,14 @@ def _is_video_field(name: str, value: Any) -> bool:
 
 def safety_settings(value: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return *value* with the keys that are sent."""
-    return [_message(one, SAFETY, f"safety_settings[{i}]") for i, one in enumerate(value)]
+    listed = _list(value, "safety_settings")
+    return [_message(one, SAFETY, f"safety_settings[{i}]") for i, one in enumerate(listed)]
 
 
 def tools(value: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return *value* with the keys that are sent; schemas of function parameters are made Vertex's own."""
     result = []
-    for i, one in enumerate(value):
+    for i, one in enumerate(_list(value, "tools")):
         tool = _message(one, TOOLS, f"tools[{i}]")
         if "functionDeclarations" in tool:
             declared = one.get("functionDeclarations", one.get("function_declarations"))
@@ -141,16 +142,20 @@ def tools(value: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _functions(value: Any, path: str) -> list[dict[str, Any]]:
-    if not isinstance(value, (list, tuple)):
-        raise TemplateError(f"{path} is not a list. Nothing was sent; correct the template.")
     functions = []
-    for i, one in enumerate(value):
+    for i, one in enumerate(_list(value, path)):
         function = _message(one, _FUNCTION, f"{path}[{i}]")
         for name in ("parameters", "response"):
             if name in function:
                 function[name] = vertex_schema(one[name], path=f"{path}[{i}].{name}")
         functions.append(function)
     return functions
+
+
+def _list(value: Any, path: str) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise TemplateError(f"{path} is not a list. Nothing was sent; correct the template.")
+    return value
 
 
 def _message(value: Any, known: Collection[str], path: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _UNDERSCORE = re.compile(r"_+([a-zA-Z0-9])")
 
 
 def _is_read(path: Path) -> bool:
-    """Whether a rule reads the text at *path*, which begins at the line or at its request."""
+    """Whether a rule reads the text or the number at *path*, which begins at the line or at its request."""
     match path[1:] if path[:1] == ("request",) else path:
         case ("contents", "[]", "role") | ("contents" | "content", "role"):
             return True

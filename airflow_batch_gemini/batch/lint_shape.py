@@ -124,7 +124,7 @@ class _Structure:
 class Shapes:
     """Remembers what was found in lines, by their shape. Memory is bounded, whatever the lines are.
 
-    :param watched: says of a path whether rules look at the text there.
+    :param watched: says of a path whether rules look at the text or the number there.
     """
 
     def __init__(self, watched: Callable[[Path], bool]) -> None:
@@ -158,9 +158,9 @@ class Shapes:
                 return  # what it is called may not be what it looks like
             if is_name:
                 names.append(index)
-            elif self._watched(path):
-                watched.append(index)
-            elif len(path) == 1:
+            if self._watched(path):
+                watched += [index, index + 1]  # a number follows its name, or a text of the same list
+            elif len(path) == 1 and not is_name:
                 siblings[index] = path[0]
         self._room -= len(line)
         outside = b'"'.join(pieces[::2])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from line_cases import FIRST, KEYED, LINE, REQUEST, ROLED, told, variants
 from request_corpus import GOOGLES_OWN, PLAIN, USER, importer_traps, requests
 
 from airflow_batch_gemini.batch import lint, lint_file, lint_shape
@@ -96,6 +96,16 @@ def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     several = [schemas[0], schemas[1], schemas[0], schemas[1]]
     assert found(*several) == [[], ["GB113"], [], ["GB113"]]
     assert {lint.RULES[rule].severity for rule in ("GB112", "GB113")} == {"warning"}
+
+
+def test_a_schema_that_differs_in_a_number_is_another_one() -> None:
+    """Where lines are otherwise alike, and after one of them is known."""
+
+    def limited(most: int) -> dict[str, Any]:
+        schema = {"type": "ARRAY", "items": {"type": "STRING"}, "maxItems": most}
+        return PLAIN | {"generationConfig": {"responseSchema": schema, "topK": most}}
+
+    assert found(limited(3), limited(4), limited(3), limited(4)) == [[], ["GB113"], [], ["GB113"]]
 
 
 def test_rag_and_cached_content_are_refused() -> None:
@@ -201,28 +211,6 @@ def test_a_finding_never_quotes_what_a_request_says() -> None:
     assert not [text for text in told if "secret" in text]
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=12,
-)
-REQUEST = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(("contents", "content", "tools", "generationConfig", "x", "$y"), JSON)
-)
-LINE = st.one_of(
-    st.binary(max_size=40),
-    JSON.map(lambda value: json.dumps(value).encode(errors="replace")),
-    st.fixed_dictionaries({"request": REQUEST | JSON}, optional={"key": JSON, "status": JSON}).map(
-        lambda value: json.dumps(value).encode()
-    ),
-)
-"""Any line at all, many of them nearly requests."""
-
-
 @settings(max_examples=60)
 @given(st.lists(LINE, max_size=6))
 def test_no_line_makes_the_linter_fail(given: list[bytes]) -> None:
@@ -257,20 +245,6 @@ def test_retired_models_and_models_of_another_place_are_warned_of() -> None:
 
 
 # --------------------------------------------------------------------------------- what lines have in common
-
-KEYED = b'{"key":"%s","request":{"contents":[{"role":"user","parts":[{"text":"%s"}]}],"z":"%s"}}'
-ROLED = b'{"key":"%s","request":{"contents":[{"role":"%s","parts":[{"text":"%s"}]}]}}'
-FIRST = [KEYED % (key, b"x", key) for key in (b"a", b"b")]
-
-
-def told(given: Sequence[bytes], *, memory: bool = True) -> list[tuple[str, str]]:
-    """Rule and row of each finding, with what lines have in common or without it."""
-    linter, found = LineLinter(), []
-    for one in given:
-        if not memory:
-            linter._file._shapes = lint_shape.Shapes(lint_file._is_read)
-        found += [(finding.rule.id, finding.row) for finding in linter.take([one])]
-    return found + [(finding.rule.id, finding.row) for finding in linter.finish()]
 
 
 @pytest.mark.parametrize(
@@ -342,39 +316,6 @@ def test_escaped_names_are_read_as_what_they_are() -> None:
     assert told(roles) == [("GB107", "line 3")]
     quoted = [FIRST[0], FIRST[1], (KEYED % (b"c", b"x", b"c")).replace(b'"z"', b'"z\\""')]
     assert told(quoted) == [("GB101", "line 3")]
-
-
-PIECES = st.sampled_from(
-    [
-        b"",
-        b"x",
-        b"\\u00e9",
-        b"\\\\",
-        b'\\"',
-        b'","',
-        b'"',
-        b"\\",
-        b"\n",
-        b"\xff",
-        b"7",
-        b'"}]}],"z":"',
-        b'\\","z":"',
-        b'"}]}}',
-    ]
-)
-ALMOST = st.lists(PIECES, max_size=2).map(b"".join)
-
-
-@st.composite
-def variants(draw: st.DrawFn) -> list[bytes]:
-    """Lines that are nearly alike: the first of them make the frames that later ones fit, or almost."""
-    form = draw(st.sampled_from([KEYED, ROLED]))
-    first = [ROLED % (key, b"user", text) for key, text in ((b"a", b"x"), (b"b", b"y"))]
-    texts = st.tuples(ALMOST, ALMOST, ALMOST)
-    return [
-        *(first if form is ROLED else FIRST),
-        *(form % draw(texts) for _ in range(draw(st.integers(1, 4)))),
-    ]
 
 
 @given(variants())
