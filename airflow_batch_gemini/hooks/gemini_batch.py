@@ -16,14 +16,29 @@ from airflow_batch_gemini.batch.job_body import job_body
 from airflow_batch_gemini.batch.names import JobName
 from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
+from airflow_batch_gemini.batch.weighing import countable
 from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._sharing import lend
-from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
+from airflow_batch_gemini.hooks._vertex import (
+    REQUEST_SECONDS,
+    counting,
+    one_payment,
+    to_count,
+    to_job,
+    to_proto,
+    translated,
+)
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
+    from google.cloud.aiplatform_v1 import (
+        CountTokensRequest,
+        JobServiceAsyncClient,
+        JobServiceClient,
+        LlmUtilityServiceAsyncClient,
+        LlmUtilityServiceClient,
+    )
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
@@ -50,6 +65,8 @@ class GeminiBatchHook(GoogleBaseHook):
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self._clients: dict[str, JobServiceClient] = {}
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
+        self._counters: dict[str, LlmUtilityServiceClient] = {}
+        self._async_counters: dict[str, LlmUtilityServiceAsyncClient] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
 
@@ -120,6 +137,28 @@ class GeminiBatchHook(GoogleBaseHook):
                 name=str(name), retry=None, timeout=REQUEST_SECONDS
             )
 
+    def count_tokens(self, *, project_id: str, location: str, model: str, request: Mapping[str, Any]) -> int:
+        """Return the tokens that the model reads of *request*. It is answered by nobody and costs nothing.
+
+        :param model: a publisher's model, ``publishers/google/models/…``.
+        :param request: a request for an answer or a vector.
+        :raises ServiceError: they cannot be counted, for whatever reason.
+        """
+        with counting(model):
+            asked = _count_request(project_id, location, model, request)
+            return int(self.counter(location).count_tokens(request=asked, **_reading()).total_tokens)
+
+    def counter(self, location: str) -> LlmUtilityServiceClient:
+        """Return the client that counts tokens at *location*'s host."""
+        if location not in self._counters:
+            from google.cloud.aiplatform_v1 import LlmUtilityServiceClient
+
+            endpoint, credentials = self._parts(location)
+            self._counters[location] = LlmUtilityServiceClient(
+                credentials=credentials, transport="rest", client_options={"api_endpoint": endpoint}
+            )
+        return self._counters[location]
+
     def client(self, location: str) -> JobServiceClient:
         """Return the client that talks to *location*'s host."""
         if location not in self._clients:
@@ -133,8 +172,9 @@ class GeminiBatchHook(GoogleBaseHook):
 
     def close(self) -> None:
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
-        while self._clients:
-            self._clients.popitem()[1].transport.close()
+        for clients in (self._clients, self._counters):
+            while clients:
+                clients.popitem()[1].transport.close()
 
     @classmethod
     def shared(
@@ -201,6 +241,25 @@ class GeminiBatchHook(GoogleBaseHook):
             return _cancel_answer(error)
         return "asked"
 
+    async def acount_tokens(
+        self, *, project_id: str, location: str, model: str, request: Mapping[str, Any]
+    ) -> int:
+        """Return the tokens that the model reads of *request*, asked for once, as :meth:`count_tokens` does."""
+        with counting(model):
+            asked = _count_request(project_id, location, model, request)
+            counter = await self.acounter(location)
+            answer = await counter.count_tokens(request=asked, retry=None, timeout=REQUEST_SECONDS)
+            return int(answer.total_tokens)
+
+    async def acounter(self, location: str) -> LlmUtilityServiceAsyncClient:
+        """Return the asynchronous client that counts tokens at *location*'s host."""
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if location not in self._async_counters:
+                endpoint, credentials = await asyncio.to_thread(self._parts, location)
+                self._async_counters[location] = _async_counter(endpoint, credentials)
+        return self._async_counters[location]
+
     def looks(self, job_name: str) -> SharedLooks:
         """Return the looks shared by all who wait for jobs of that job's project and location."""
         name = JobName.parse(job_name)
@@ -219,8 +278,9 @@ class GeminiBatchHook(GoogleBaseHook):
 
     async def aclose(self) -> None:
         """Close the HTTP sessions that the asynchronous methods opened."""
-        while self._async_clients:
-            await self._async_clients.popitem()[1].transport.close()
+        for clients in (self._async_clients, self._async_counters):
+            while clients:
+                await clients.popitem()[1].transport.close()
 
     def _parts(self, location: str) -> tuple[str, Any]:
         """Return endpoint and credentials; what takes long happens here, off the event loop."""
@@ -243,6 +303,22 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
         transport="rest_asyncio",
         client_options={"api_endpoint": endpoint},
     )
+
+
+def _async_counter(endpoint: str, credentials: Any) -> LlmUtilityServiceAsyncClient:
+    from google.cloud.aiplatform_v1 import LlmUtilityServiceAsyncClient
+
+    from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
+
+    return LlmUtilityServiceAsyncClient(
+        credentials=ThreadedCredentials(credentials),
+        transport="rest_asyncio",
+        client_options={"api_endpoint": endpoint},
+    )
+
+
+def _count_request(project: str, location: str, model: str, request: Mapping[str, Any]) -> CountTokensRequest:
+    return to_count(f"{_parent(project, location)}/{model}", countable(request))
 
 
 def _parent(project: str, location: str) -> str:
