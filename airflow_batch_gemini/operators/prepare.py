@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -11,23 +12,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint, names
+from airflow_batch_gemini.batch.estimate import BatchEstimate
 from airflow_batch_gemini.batch.lint import RULES, OnLint
-from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Workspace
+from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
 from airflow_batch_gemini.batch.pricing import Price
-from airflow_batch_gemini.batch.ready import ReadyMade
+from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._answered import Reuse, holds_fingerprints
+from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
 from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
-from airflow_batch_gemini.operators._estimate import Sample
+from airflow_batch_gemini.operators._estimate import Sample, estimated
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 if TYPE_CHECKING:
@@ -332,6 +335,60 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     estimate=self._estimated(plan, Sample(sizes, tables.sample(parts))),
                     copies=tables.copies,
                     answered=tables.answered,
+                )
+
+    def _estimated(self, plan: Plan, sample: Sample) -> BatchEstimate | None:
+        """Return what the batch will cost; there is nothing to tell when all of it was answered before."""
+        if not sample.sizes:
+            return None
+        return estimated(self, sample, project=plan.project, location=plan.location, model=plan.model)
+
+    def _keep(
+        self,
+        plan: Plan,
+        parts: tuple[Part, ...],
+        *,
+        estimate: BatchEstimate | None,
+        copies: Aside | None,
+        answered: int,
+        rejected: Aside | None = None,
+    ) -> Manifest:
+        if not parts:
+            raise AirflowSkipException(
+                f"All {answered:,} rows have the answers to the same requests in {plan.results} already. Nothing was "
+                "sent."
+            )
+        manifest = Manifest(
+            identity=plan.identity,
+            workspace=str(plan.workspace.folder),
+            project_id=plan.project,
+            location=plan.location,
+            model=plan.model,
+            requests="gcs" if plan.requests is None else "bigquery",
+            predictions="gcs" if plan.predictions is None else "bigquery",
+            predictions_dataset=None if plan.predictions is None else str(plan.predictions),
+            parts=parts,
+            template_fingerprint=self.template.fingerprint if self.template else FINGERPRINT,
+            response_schema=self.template.vertex_schema if self.template else None,
+            created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+            attempt=plan.attempt,
+            fingerprinted=self.dedupe or self.incremental,
+            copies=copies,
+            rejected=rejected,
+            answered=answered,
+            estimate=estimate,
+        )
+        plan.keeper.keep(manifest)
+        return manifest
+
+    def _sieve(self, plan: Plan) -> Sieve | None:
+        if not (self.dedupe or self.incremental):
+            return None
+        answered = None
+        if self.incremental and plan.results is not None:
+            with closing(self._warehouse()) as warehouse:
+                answered = answered_rows(
+                    warehouse, plan.results, plan.identity.batch_id, project=plan.project
                 )
         return Sieve(model=plan.model, dedupe=self.dedupe, answered=answered)
 

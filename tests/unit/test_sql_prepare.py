@@ -547,10 +547,9 @@ def test_a_sample_is_of_lines_as_a_file_would_hold_them(
     """In no order of the keys, the same however the rows lie, one at least; and within its bounds."""
     requests = [(f'k_{i:02d}"é', "x" * i) for i in range(40)]
     lines = [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=1), requests))]
-    request = {"contents": [{"role": "user", "parts": [{"text": "xxx"}]}]}
-    assert (
-        json.dumps({"key": 'k_03"é', "request": request}, separators=(",", ":"), ensure_ascii=False) in lines
-    )
+    request = {"contents": [{"parts": [{"text": "xxx"}], "role": "user"}]}
+    line = {"key": 'k_03"é', "request": request}
+    assert json.dumps(line, separators=(",", ":"), ensure_ascii=False) in lines
     assert len(lines) == 40
     assert lines not in (sorted(lines), sorted(lines, reverse=True))
     monkeypatch.setattr(sampling, "MAX_ROWS", 20)
