@@ -10,6 +10,7 @@
     │   ├── TemplateError      *   the request template is wrong (unknown placeholder, bad schema, …)
     │   ├── SourceError        *   the rows cannot be read, or there are none
     │   ├── RowError           *   one row is wrong (duplicate key, NULL key, too large, …)
+    │   ├── GateError          *   the batch may cost more than it is allowed to
     │   └── SubmitRefusedError *   Vertex AI refused the job, definitely (4xx)
     ├── PaymentUnknownError        a create request got no clear answer; a retry looks for the job first
     ├── PaidError                  a job exists or has ended; what it answered is kept
@@ -70,6 +71,10 @@ class RowError(NothingPaidError, AirflowFailException, ValueError):
     def __init__(self, message: str = "", *, rule: str = "", key: str | None = None, said: str = "") -> None:
         super().__init__(message)
         self.rule, self.key, self.said = rule, key, said
+
+
+class GateError(NothingPaidError, AirflowFailException):
+    """The batch may cost more than it is allowed to; no job was created."""
 
 
 class SubmitRefusedError(NothingPaidError, AirflowFailException):

@@ -17,6 +17,8 @@ from airflow_batch_gemini.batch.names import model_id
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 DATE = "2026-11"
+GIVEN = "given"
+"""The date of a price that its user gave without one."""
 LONG_CONTEXT = 200_000
 """Prompts of more tokens than this cost the long-context price, where a model has one."""
 NANO = 1_000_000_000
@@ -120,7 +122,7 @@ def _parsed(override: Mapping[str, Any]) -> Price:
         values: dict[str, Any] = {
             key: value if key == "date" or value is None else _usd(value) for key, value in override.items()
         }
-        return Price(**{"date": "given", **values})
+        return Price(**{"date": GIVEN, **values})
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
         raise ConfigurationError(
@@ -133,6 +135,21 @@ def _usd(value: object) -> Decimal:
     usd = Decimal(str(value))
     if not usd.is_finite() or not 0 <= usd <= 10_000:
         raise ValueError(f"{value!r} is no price")
+    return usd
+
+
+def budget_of(value: object) -> Decimal | None:
+    """Return what may be spent in USD: a number, or its text; ``None``, or nothing in a rendered text, is no limit."""
+    if value is None or value == "":
+        return None
+    try:
+        usd = Decimal(str(value).strip())
+        if isinstance(value, bool) or not usd.is_finite() or usd < 0:
+            raise ValueError(value)
+    except (ValueError, InvalidOperation) as error:
+        raise ConfigurationError(
+            f"max_cost_usd={str(value)[:40]!r} is no sum in USD, like 25 or 0.5. Nothing was sent."
+        ) from error
     return usd
 
 

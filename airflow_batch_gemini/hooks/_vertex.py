@@ -132,6 +132,20 @@ def translated(doing: str, *, job_name: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def counting(model: str) -> Iterator[None]:
+    """Turn Google's errors while counting tokens into one of ours that quotes none: it might quote the prompt."""
+    try:
+        with translated("Counting tokens"):
+            yield
+    except ServiceError as error:
+        cause = f"HTTP {error.http_status}" if error.http_status else type(error.__cause__).__name__
+        raise ServiceError(
+            f"Tokens could not be counted with {model} ({cause}). Counting costs nothing, and no job was sent.",
+            http_status=error.http_status,
+        ) from None
+
+
+@contextmanager
 def one_payment(display_name: str) -> Iterator[None]:
     """Tell apart what may follow a create request: refused for good, for now, or nobody knows."""
     from google.api_core.exceptions import GoogleAPICallError
