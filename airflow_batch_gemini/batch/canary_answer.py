@@ -38,6 +38,15 @@ def request_id(request: Mapping[str, Any], *, model: str, location: str) -> str:
     return hashlib.sha256(b"\n".join([model.encode(), location.encode(), body])).hexdigest()[:32]
 
 
+def key_in(line: bytes) -> str:
+    """Return the key that a request line is sent with; empty for a line that has none."""
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(document.get("key", "")) if isinstance(document, dict) else ""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CanaryAnswer:
     """What is known of one request of the canary. Its representation shows nothing of what was answered."""

@@ -52,7 +52,9 @@ def mean(values: Sequence[float], weights: Sequence[float], *, population: int) 
         return Interval(low=middle, expected=middle, high=middle)
     if worth < 2:
         return None
-    spread = sum(weight * (value - middle) ** 2 for weight, value in zip(weights, values, strict=True)) / total
+    spread = (
+        sum(weight * (value - middle) ** 2 for weight, value in zip(weights, values, strict=True)) / total
+    )
     error = math.sqrt(spread / (worth - 1) * (1 - len(values) / population))
     reach = _t(worth - 1) * error
     return Interval(low=max(middle - reach, 0.0), expected=middle, high=middle + reach)

@@ -269,6 +269,10 @@ class Workspace:
         """Rows that a rule kept from being sent."""
         return self.folder / "requests/rejected.jsonl"
 
+    def canary(self, request_id: str) -> GcsUri:
+        """What a request of the canary was answered, or that it was asked."""
+        return self.folder / f"canary/{request_id}.json"
+
     def ledger(self, part: int) -> GcsUri:
         """What has been paid for; changed by compare-and-set only."""
         return self.folder / f"ledger/part-{part:05d}.json"

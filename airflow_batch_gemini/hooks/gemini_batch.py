@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,17 +15,19 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from airflow_batch_gemini.batch.endpoints import vertex_host
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.job_body import job_body
-from airflow_batch_gemini.batch.names import JobName
+from airflow_batch_gemini.batch.names import JobName, model_path
 from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
 from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
+from airflow_batch_gemini.hooks._generating import generate, open_session
 from airflow_batch_gemini.hooks._sharing import lend
 from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
+    from requests import Session
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
@@ -49,6 +53,8 @@ class GeminiBatchHook(GoogleBaseHook):
     ) -> None:
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self._clients: dict[str, JobServiceClient] = {}
+        self._sessions: dict[str, tuple[str, Session]] = {}
+        self._session_lock = threading.Lock()
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
@@ -120,6 +126,40 @@ class GeminiBatchHook(GoogleBaseHook):
                 name=str(name), retry=None, timeout=REQUEST_SECONDS
             )
 
+    def generate_content(
+        self,
+        *,
+        project_id: str,
+        location: str,
+        model: str,
+        request: Mapping[str, Any],
+        patience: float = 60.0,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> dict[str, Any]:
+        """Ask for one answer at once, at the standard price, and return the response. Safe from several threads.
+
+        It is sent again only where nothing can have been billed: refused for want of quota (429), or never connected.
+
+        :param model: a model id, or a model's path.
+        :param patience: seconds for which such a call is tried again.
+        :param wanted: asked before it is.
+        :raises RequestRefusedError: Vertex AI refused it (4xx): nothing was billed.
+        :raises ServiceError: 429 until the end, no connection, or no token: nothing was billed.
+        :raises PaymentUnknownError: anything else: an answer may have been billed.
+        """
+        parent, path = _parent(project_id, location), model_path(model)
+        with self._session_lock:
+            endpoint, session = self._session(location)
+        name = path if path.startswith("projects/") else f"{parent}/{path}"
+        url, body = f"{endpoint}/v1/{name}:generateContent", json.dumps(request).encode()
+        return generate(session, url, body, patience=patience, wanted=wanted)
+
+    def _session(self, location: str) -> tuple[str, Session]:
+        if location not in self._sessions:
+            endpoint, credentials = self._parts(location)
+            self._sessions[location] = (endpoint, open_session(credentials))
+        return self._sessions[location]
+
     def client(self, location: str) -> JobServiceClient:
         """Return the client that talks to *location*'s host."""
         if location not in self._clients:
@@ -135,6 +175,8 @@ class GeminiBatchHook(GoogleBaseHook):
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
         while self._clients:
             self._clients.popitem()[1].transport.close()
+        while self._sessions:
+            self._sessions.popitem()[1][1].close()
 
     @classmethod
     def shared(
