@@ -17,6 +17,7 @@ from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.batch.schema import Shape
 
 MAX_ROWS = 1000
+_MOST_TOKENS = 10**8
 _NOT_ALLOWED = frozenset({401, 403, 404})
 """Refusals that are about the caller, the model or the place rather than about a row."""
 
@@ -124,10 +125,10 @@ def figures(
     found = [(reading, weight) for reading, weight in read if reading is not None]
     readings, heavy = [reading for reading, _ in found], [weight for _, weight in found]
     outcomes = Counter(reading.outcome for reading in readings)
-    counted = [one for one in found if one[0].tokens.prompt is not None]
+    counted = [(tokens, weight) for one, weight in found if (tokens := _count(one.tokens.prompt)) is not None]
     paid = [_output(reading) + _thoughts(reading) for reading in readings]
     tokens = {
-        "prompt_tokens": ([float(one.tokens.prompt or 0) for one, _ in counted], [w for _, w in counted]),
+        "prompt_tokens": ([float(count) for count, _ in counted], [weight for _, weight in counted]),
         "output_tokens": ([float(_output(reading)) for reading in readings], heavy),
         "thoughts_tokens": ([float(_thoughts(reading)) for reading in readings], heavy),
         "paid_output_tokens": ([float(one) for one in paid], heavy),
@@ -163,26 +164,31 @@ def too_many_failures(found: CanaryFigures, max_failure_rate: float) -> bool:
     return found.failure_rate is not None and found.failure_rate.low > max_failure_rate
 
 
+def _count(tokens: int | None) -> int | None:
+    """Return a count that can be one: whatever an answer says, nothing is reckoned with what no model can do."""
+    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
+
+
 def _output(reading: Reading) -> int:
-    return reading.tokens.output or 0
+    return _count(reading.tokens.output) or 0
 
 
 def _thoughts(reading: Reading) -> int:
-    return reading.tokens.thoughts or 0
+    return _count(reading.tokens.thoughts) or 0
 
 
 def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: Price | None) -> str | None:
     """Return what the answers cost; unknown as soon as one may have been billed without saying how much."""
-    answered = [reading for reading in readings if reading.tokens.prompt is not None]
+    answered = [reading for reading in readings if _count(reading.tokens.prompt) is not None]
     if price is None or len(answered) < sum(answer.fate is not Fate.REFUSED for answer in answers):
         return None
     costs = [
         cost(
             price,
             prompt=one.tokens.prompt,
-            cached=one.tokens.cached,
-            output=one.tokens.output,
-            thoughts=one.tokens.thoughts,
+            cached=_count(one.tokens.cached),
+            output=_output(one),
+            thoughts=_thoughts(one),
             batch=False,
         )
         for one in answered

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -90,7 +90,7 @@ class CanaryAnswer:
 
     def to_json(self) -> bytes:
         """Render the object that the workspace keeps."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
+        return json.dumps(vars(self), sort_keys=True, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes, *, request_id: str) -> CanaryAnswer:

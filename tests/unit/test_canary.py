@@ -36,7 +36,9 @@ def judged(*answers: CanaryAnswer | None) -> list[Judged]:
     return [Judged(answer=answer) for answer in answers]
 
 
-def figures(*answers: CanaryAnswer | None, shape: Shape = Shape.OBJECT, population: int = MANY) -> CanaryFigures:
+def figures(
+    *answers: CanaryAnswer | None, shape: Shape = Shape.OBJECT, population: int = MANY
+) -> CanaryFigures:
     return canary.figures(
         judged(*answers), shape=shape, population=population, price=price_of("gemini-3.5-flash")
     )
@@ -65,7 +67,11 @@ def test_an_answer_is_judged_as_the_load_would(answer: dict[str, Any], outcome: 
 
 def test_an_error_is_a_failed_row_and_a_lost_answer_is_none() -> None:
     """Of what was lost nobody knows how it would have ended; it counts neither as good nor as bad."""
-    codes = [(one.outcome, one.code) for one in (NOTE.refused(400).reading(Shape.TEXT), NOTE.failed(503).reading(Shape.TEXT)) if one]
+    codes = [
+        (one.outcome, one.code)
+        for one in (NOTE.refused(400).reading(Shape.TEXT), NOTE.failed(503).reading(Shape.TEXT))
+        if one
+    ]
     assert codes == [(Outcome.FAILED, 400), (Outcome.FAILED, 503)]
     assert NOTE.reading(Shape.TEXT) is None
 
@@ -219,7 +225,12 @@ def test_a_kind_of_media_that_is_rare_weighs_little() -> None:
         [None],
         [NOTE],
         [NOTE.answered(response(MARK)), NOTE.answered(BLOCKED), NOTE.failed(503), NOTE, None],
-        [NOTE.answered({**response(finish=MARK), "modelVersion": MARK, "usageMetadata": {"promptTokenCount": MARK}})] * 3,
+        [
+            NOTE.answered(
+                {**response(finish=MARK), "modelVersion": MARK, "usageMetadata": {"promptTokenCount": MARK}}
+            )
+        ]
+        * 3,
     ],
 )
 def test_figures_survive_json_and_tell_nothing_of_any_answer(answers: list[CanaryAnswer | None]) -> None:

@@ -57,7 +57,10 @@ def test_a_sample_of_all_rows_leaves_no_doubt() -> None:
     values, hits = [float(n) for n in range(20)], [n < 3 for n in range(20)]
     widths = []
     for population in (MANY, 100, 25, 20):
-        mean, share = intervals.mean(values, ONES, population=population), intervals.share(hits, ONES, population=population)
+        mean, share = (
+            intervals.mean(values, ONES, population=population),
+            intervals.share(hits, ONES, population=population),
+        )
         assert mean is not None
         assert share is not None
         widths.append((mean.high - mean.low, share.high - share.low))
@@ -94,7 +97,10 @@ def test_what_was_measured_lies_within_its_bounds(rows: list[tuple[float, bool, 
     """Whatever the values and their weights."""
     values, hits, weights = ([row[index] for row in rows] for index in range(3))
     population = len(rows) + others
-    mean, share = intervals.mean(values, weights, population=population), intervals.share(hits, weights, population=population)
+    mean, share = (
+        intervals.mean(values, weights, population=population),
+        intervals.share(hits, weights, population=population),
+    )
     assert share is not None
     assert 0 <= share.low <= share.expected + 1e-9
     assert share.expected <= share.high + 1e-9 <= 1 + 2e-9
