@@ -10,6 +10,7 @@
     │   ├── TemplateError      *   the request template is wrong (unknown placeholder, bad schema, …)
     │   ├── SourceError        *   the rows cannot be read, or there are none
     │   ├── RowError           *   one row is wrong (duplicate key, NULL key, too large, …)
+    │   ├── GateError          *   the batch may cost more, or fail more often, than it is allowed to
     │   ├── RequestRefusedError *  Vertex AI refused one direct request, definitely (4xx)
     │   └── SubmitRefusedError *   Vertex AI refused the job, definitely (4xx)
     ├── PaymentUnknownError        a request that is paid for got no clear answer; it is not simply sent again
@@ -71,6 +72,13 @@ class RowError(NothingPaidError, AirflowFailException, ValueError):
     def __init__(self, message: str = "", *, rule: str = "", key: str | None = None, said: str = "") -> None:
         super().__init__(message)
         self.rule, self.key, self.said = rule, key, said
+
+
+class GateError(NothingPaidError, AirflowFailException):
+    """The batch may cost more, or fail more often, than it is allowed to; no job was created.
+
+    Where a canary found that out, its few answers are paid for, and the message says so.
+    """
 
 
 class SubmitRefusedError(NothingPaidError, AirflowFailException):

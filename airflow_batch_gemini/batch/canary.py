@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
@@ -123,26 +123,27 @@ def figures(
     asked = [(one.answer, one.weight) for one in every if one.answer is not None]
     read = [(answer.reading(shape), weight) for answer, weight in asked]
     found = [(reading, weight) for reading, weight in read if reading is not None]
-    readings, heavy = [reading for reading, _ in found], [weight for _, weight in found]
-    outcomes = Counter(reading.outcome for reading in readings)
-    counted = [(tokens, weight) for one, weight in found if (tokens := _count(one.tokens.prompt)) is not None]
-    paid = [_output(reading) + _thoughts(reading) for reading in readings]
-    tokens = {
-        "prompt_tokens": ([float(count) for count, _ in counted], [weight for _, weight in counted]),
-        "output_tokens": ([float(_output(reading)) for reading in readings], heavy),
-        "thoughts_tokens": ([float(_thoughts(reading)) for reading in readings], heavy),
-        "paid_output_tokens": ([float(one) for one in paid], heavy),
-    }
+    outcomes = Counter(reading.outcome for reading, _ in found)
+
+    def mean(count_of: Callable[[Reading], int | None]) -> Interval | None:
+        said = [(count, weight) for one, weight in found if (count := count_of(one)) is not None]
+        return intervals.mean([one for one, _ in said], [weight for _, weight in said], population=population)
+
     return CanaryFigures(
         rows=len(asked),
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         lost=len(asked) - len(found),
         unasked=len(every) - len(asked),
-        **{name: intervals.mean(*values, population=population) for name, values in tokens.items()},
+        prompt_tokens=mean(_prompt),
+        output_tokens=mean(_output),
+        thoughts_tokens=mean(_thoughts),
+        paid_output_tokens=mean(lambda reading: _output(reading) + _thoughts(reading)),
         failure_rate=intervals.share(
-            [reading.outcome is not Outcome.SUCCEEDED for reading in readings], heavy, population=population
+            [reading.outcome is not Outcome.SUCCEEDED for reading, _ in found],
+            [weight for _, weight in found],
+            population=population,
         ),
-        cost_usd=_cost([answer for answer, _ in asked], readings, price),
+        cost_usd=_cost([answer for answer, _ in asked], [reading for reading, _ in found], price),
     )
 
 
@@ -169,6 +170,10 @@ def _count(tokens: int | None) -> int | None:
     return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
 
 
+def _prompt(reading: Reading) -> int | None:
+    return _count(reading.tokens.prompt)
+
+
 def _output(reading: Reading) -> int:
     return _count(reading.tokens.output) or 0
 
@@ -179,13 +184,13 @@ def _thoughts(reading: Reading) -> int:
 
 def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: Price | None) -> str | None:
     """Return what the answers cost; unknown as soon as one may have been billed without saying how much."""
-    answered = [reading for reading in readings if _count(reading.tokens.prompt) is not None]
+    answered = [reading for reading in readings if _prompt(reading) is not None]
     if price is None or len(answered) < sum(answer.fate is not Fate.REFUSED for answer in answers):
         return None
     costs = [
         cost(
             price,
-            prompt=one.tokens.prompt,
+            prompt=_prompt(one),
             cached=_count(one.tokens.cached),
             output=_output(one),
             thoughts=_thoughts(one),

@@ -1,8 +1,10 @@
-"""One direct call of generateContent: repeated only while it is certain that nothing was billed."""
+"""Direct calls of generateContent: repeated only while it is certain that nothing was billed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.exceptions import (
@@ -27,7 +29,63 @@ class _NotReachedError(ServiceError):
     """No connection came about: nothing was sent."""
 
 
-def open_session(credentials: Any) -> Session:
+class DirectCalls:
+    """Connections for direct calls, one a location. Several threads may ask at once.
+
+    :param endpoint_of: returns a location's endpoint, and the credentials that may be sent there.
+    """
+
+    def __init__(self, endpoint_of: Callable[[str], tuple[str, Any]]) -> None:
+        self._endpoint_of = endpoint_of
+        self._open: dict[str, tuple[str, Session]] = {}
+        self._opening = threading.Lock()
+
+    def ask(
+        self,
+        location: str,
+        path: str,
+        request: Mapping[str, Any],
+        patience: float,
+        wanted: Callable[[], bool],
+    ) -> dict[str, Any]:
+        """POST *request* and return the response.
+
+        :param patience: seconds for which refusals for want of quota, and hosts out of reach, are tried again.
+        :param wanted: asked before it is tried again.
+        """
+        from google.api_core.exceptions import RetryError
+        from google.api_core.retry import Retry
+
+        with self._opening:
+            endpoint, session = self._session(location)
+        body = json.dumps(request).encode()
+        again = Retry(
+            predicate=lambda error: isinstance(error, RefusedForNowError | _NotReachedError) and wanted(),
+            initial=_FIRST_PAUSE,
+            maximum=_LONGEST_PAUSE,
+            timeout=patience,
+        )
+        try:
+            response: dict[str, Any] = again(lambda: _once(session, endpoint + path, body))()
+        except RetryError as error:
+            if isinstance(error.cause, GeminiBatchError):
+                raise error.cause from None
+            raise
+        return response
+
+    def close(self) -> None:
+        """Close every connection; the next call opens new ones."""
+        while self._open:
+            self._open.popitem()[1][1].close()
+
+    def _session(self, location: str) -> tuple[str, Session]:
+        if location not in self._open:
+            endpoint, credentials = self._endpoint_of(location)
+            self._open[location] = (endpoint, _signing_session(credentials))
+        return self._open[location]
+
+
+def _signing_session(credentials: Any) -> Session:
     """Return a session that sends *credentials* along.
 
     Google's own session tells prompts and answers to whoever has set its logger to DEBUG; this one tells nobody.
@@ -44,32 +102,6 @@ def open_session(credentials: Any) -> Session:
     session = requests.Session()
     session.auth = signed
     return session
-
-
-def generate(
-    session: Session, url: str, body: bytes, *, patience: float, wanted: Callable[[], bool]
-) -> dict[str, Any]:
-    """POST *body* and return the response.
-
-    :param patience: seconds for which refusals for want of quota, and hosts that cannot be reached, are tried again.
-    :param wanted: asked before it is tried again.
-    """
-    from google.api_core.exceptions import RetryError
-    from google.api_core.retry import Retry
-
-    again = Retry(
-        predicate=lambda error: isinstance(error, RefusedForNowError | _NotReachedError) and wanted(),
-        initial=_FIRST_PAUSE,
-        maximum=_LONGEST_PAUSE,
-        timeout=patience,
-    )
-    try:
-        response: dict[str, Any] = again(lambda: _once(session, url, body))()
-    except RetryError as error:
-        if isinstance(error.cause, GeminiBatchError):
-            raise error.cause from None
-        raise
-    return response
 
 
 def _once(session: Session, url: str, body: bytes) -> dict[str, Any]:

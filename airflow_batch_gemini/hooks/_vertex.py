@@ -21,7 +21,7 @@ from airflow_batch_gemini.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import BatchPredictionJob
+    from google.cloud.aiplatform_v1 import BatchPredictionJob, CountTokensRequest
 
 REQUEST_SECONDS = 60.0
 """How long one request may take."""
@@ -36,6 +36,16 @@ def to_proto(body: Mapping[str, Any]) -> BatchPredictionJob:
     from google.cloud.aiplatform_v1 import BatchPredictionJob
 
     return BatchPredictionJob.from_json(json.dumps(body))
+
+
+def to_count(model: str, body: Mapping[str, Any]) -> CountTokensRequest:
+    """Return what asks for the tokens of a request; what this client has no field for is not counted.
+
+    :param model: ``projects/…/locations/…/publishers/google/models/…``.
+    """
+    from google.cloud.aiplatform_v1 import CountTokensRequest
+
+    return CountTokensRequest.from_json(json.dumps({**body, "endpoint": model}), ignore_unknown_fields=True)
 
 
 def to_job(answer: BatchPredictionJob) -> Job:
@@ -129,6 +139,20 @@ def translated(doing: str, *, job_name: str | None = None) -> Iterator[None]:
             f"{doing} failed ({_told(cause)}). Nothing was changed by it; a retry asks again.",
             http_status=status,
         ) from error
+
+
+@contextmanager
+def counting(model: str) -> Iterator[None]:
+    """Turn Google's errors while counting tokens into one of ours that quotes none: it might quote the prompt."""
+    try:
+        with translated("Counting tokens"):
+            yield
+    except ServiceError as error:
+        cause = f"HTTP {error.http_status}" if error.http_status else type(error.__cause__).__name__
+        raise ServiceError(
+            f"Tokens could not be counted with {model} ({cause}). Counting costs nothing, and no job was sent.",
+            http_status=error.http_status,
+        ) from None
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -18,16 +16,30 @@ from airflow_batch_gemini.batch.job_body import job_body
 from airflow_batch_gemini.batch.names import JobName, model_path
 from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
+from airflow_batch_gemini.batch.weighing import countable
 from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
-from airflow_batch_gemini.hooks._generating import generate, open_session
+from airflow_batch_gemini.hooks._generating import DirectCalls
 from airflow_batch_gemini.hooks._sharing import lend
-from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
+from airflow_batch_gemini.hooks._vertex import (
+    REQUEST_SECONDS,
+    counting,
+    one_payment,
+    to_count,
+    to_job,
+    to_proto,
+    translated,
+)
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
-    from requests import Session
+    from google.cloud.aiplatform_v1 import (
+        CountTokensRequest,
+        JobServiceAsyncClient,
+        JobServiceClient,
+        LlmUtilityServiceAsyncClient,
+        LlmUtilityServiceClient,
+    )
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
@@ -53,9 +65,10 @@ class GeminiBatchHook(GoogleBaseHook):
     ) -> None:
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self._clients: dict[str, JobServiceClient] = {}
-        self._sessions: dict[str, tuple[str, Session]] = {}
-        self._session_lock = threading.Lock()
+        self._direct = DirectCalls(self._parts)
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
+        self._counters: dict[str, LlmUtilityServiceClient] = {}
+        self._async_counters: dict[str, LlmUtilityServiceAsyncClient] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
 
@@ -126,6 +139,28 @@ class GeminiBatchHook(GoogleBaseHook):
                 name=str(name), retry=None, timeout=REQUEST_SECONDS
             )
 
+    def count_tokens(self, *, project_id: str, location: str, model: str, request: Mapping[str, Any]) -> int:
+        """Return the tokens that the model reads of *request*. It is answered by nobody and costs nothing.
+
+        :param model: a publisher's model, ``publishers/google/models/…``.
+        :param request: a request for an answer or a vector.
+        :raises ServiceError: they cannot be counted, for whatever reason.
+        """
+        with counting(model):
+            asked = _count_request(project_id, location, model, request)
+            return int(self.counter(location).count_tokens(request=asked, **_reading()).total_tokens)
+
+    def counter(self, location: str) -> LlmUtilityServiceClient:
+        """Return the client that counts tokens at *location*'s host."""
+        if location not in self._counters:
+            from google.cloud.aiplatform_v1 import LlmUtilityServiceClient
+
+            endpoint, credentials = self._parts(location)
+            self._counters[location] = LlmUtilityServiceClient(
+                credentials=credentials, transport="rest", client_options={"api_endpoint": endpoint}
+            )
+        return self._counters[location]
+
     def generate_content(
         self,
         *,
@@ -148,17 +183,8 @@ class GeminiBatchHook(GoogleBaseHook):
         :raises PaymentUnknownError: anything else: an answer may have been billed.
         """
         parent, path = _parent(project_id, location), model_path(model)
-        with self._session_lock:
-            endpoint, session = self._session(location)
         name = path if path.startswith("projects/") else f"{parent}/{path}"
-        url, body = f"{endpoint}/v1/{name}:generateContent", json.dumps(request).encode()
-        return generate(session, url, body, patience=patience, wanted=wanted)
-
-    def _session(self, location: str) -> tuple[str, Session]:
-        if location not in self._sessions:
-            endpoint, credentials = self._parts(location)
-            self._sessions[location] = (endpoint, open_session(credentials))
-        return self._sessions[location]
+        return self._direct.ask(location, f"/v1/{name}:generateContent", request, patience, wanted)
 
     def client(self, location: str) -> JobServiceClient:
         """Return the client that talks to *location*'s host."""
@@ -173,10 +199,10 @@ class GeminiBatchHook(GoogleBaseHook):
 
     def close(self) -> None:
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
-        while self._clients:
-            self._clients.popitem()[1].transport.close()
-        while self._sessions:
-            self._sessions.popitem()[1][1].close()
+        for clients in (self._clients, self._counters):
+            while clients:
+                clients.popitem()[1].transport.close()
+        self._direct.close()
 
     @classmethod
     def shared(
@@ -243,6 +269,25 @@ class GeminiBatchHook(GoogleBaseHook):
             return _cancel_answer(error)
         return "asked"
 
+    async def acount_tokens(
+        self, *, project_id: str, location: str, model: str, request: Mapping[str, Any]
+    ) -> int:
+        """Return the tokens that the model reads of *request*, asked for once, as :meth:`count_tokens` does."""
+        with counting(model):
+            asked = _count_request(project_id, location, model, request)
+            counter = await self.acounter(location)
+            answer = await counter.count_tokens(request=asked, retry=None, timeout=REQUEST_SECONDS)
+            return int(answer.total_tokens)
+
+    async def acounter(self, location: str) -> LlmUtilityServiceAsyncClient:
+        """Return the asynchronous client that counts tokens at *location*'s host."""
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if location not in self._async_counters:
+                endpoint, credentials = await asyncio.to_thread(self._parts, location)
+                self._async_counters[location] = _async_counter(endpoint, credentials)
+        return self._async_counters[location]
+
     def looks(self, job_name: str) -> SharedLooks:
         """Return the looks shared by all who wait for jobs of that job's project and location."""
         name = JobName.parse(job_name)
@@ -261,8 +306,9 @@ class GeminiBatchHook(GoogleBaseHook):
 
     async def aclose(self) -> None:
         """Close the HTTP sessions that the asynchronous methods opened."""
-        while self._async_clients:
-            await self._async_clients.popitem()[1].transport.close()
+        for clients in (self._async_clients, self._async_counters):
+            while clients:
+                await clients.popitem()[1].transport.close()
 
     def _parts(self, location: str) -> tuple[str, Any]:
         """Return endpoint and credentials; what takes long happens here, off the event loop."""
@@ -285,6 +331,22 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
         transport="rest_asyncio",
         client_options={"api_endpoint": endpoint},
     )
+
+
+def _async_counter(endpoint: str, credentials: Any) -> LlmUtilityServiceAsyncClient:
+    from google.cloud.aiplatform_v1 import LlmUtilityServiceAsyncClient
+
+    from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
+
+    return LlmUtilityServiceAsyncClient(
+        credentials=ThreadedCredentials(credentials),
+        transport="rest_asyncio",
+        client_options={"api_endpoint": endpoint},
+    )
+
+
+def _count_request(project: str, location: str, model: str, request: Mapping[str, Any]) -> CountTokensRequest:
+    return to_count(f"{_parent(project, location)}/{model}", countable(request))
 
 
 def _parent(project: str, location: str) -> str:

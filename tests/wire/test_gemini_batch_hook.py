@@ -594,3 +594,58 @@ def test_the_hook_gives_what_the_table_of_states_is_asked_with(hostile: Hostile)
     first, second = hook.get(NAME), hook.get(NAME)
     hook.close()
     assert first == second == replace(first)
+
+
+COUNT = {
+    "project_id": "demo",
+    "location": "us-central1",
+    "model": "publishers/google/models/gemini-2.5-flash",
+}
+
+
+def test_tokens_are_counted_and_nothing_is_billed(hook: GeminiBatchHook, cloud: LocalCloud) -> None:
+    """Four characters a token there; a field that counts nothing, or that no client knows, does no harm."""
+    before = cloud.parts.vertex.book.bills()
+    request = {
+        "contents": [{"role": "user", "parts": [{"text": "x" * 40, "brandNew": 1}]}],
+        "system_instruction": {"parts": [{"text": "y" * 20}]},
+        "generationConfig": {"maxOutputTokens": 5},
+        "labels": {"a": "b"},
+    }
+    assert hook.count_tokens(**COUNT, request=request) == 15
+    assert cloud.parts.vertex.book.bills() == before
+
+
+def test_tokens_of_a_text_for_a_vector_are_counted(hook: GeminiBatchHook, cloud: LocalCloud) -> None:
+    """Its request has one content and no turns."""
+    request = {"content": {"parts": [{"text": "x" * 40}]}}
+    assert (
+        hook.count_tokens(
+            **COUNT | {"model": "publishers/google/models/gemini-embedding-001"}, request=request
+        )
+        == 10
+    )
+
+
+def test_a_count_that_fails_is_told_without_the_prompt(hook: GeminiBatchHook, cloud: LocalCloud) -> None:
+    """The status says why; what was asked stays where it was."""
+    request = {"contents": [{"role": "user", "parts": [{"text": "planted"}]}]}
+    with pytest.raises(
+        ServiceError, match=r"counted with publishers/google/models/gemini-9 \(HTTP 404\)"
+    ) as found:
+        hook.count_tokens(**COUNT | {"model": "publishers/google/models/gemini-9"}, request=request)
+    assert found.value.http_status == 404
+    with pytest.raises(ServiceError) as unread:
+        hook.count_tokens(**COUNT, request={"tools": [{"functionDeclarations": "planted"}]})
+    assert "ParseError" in str(unread.value)
+    assert "planted" not in str(found.value) + str(unread.value)
+
+
+def test_tokens_are_counted_from_an_event_loop(cloud: LocalCloud) -> None:
+    """The same answer, and its session is closed with the hook's others."""
+
+    async def count() -> int:
+        async with GeminiBatchHook.shared(gcp_conn_id="google_cloud_default") as hook:
+            return await hook.acount_tokens(**COUNT, request=LINE["request"])
+
+    assert asyncio.run(count()) == 3
