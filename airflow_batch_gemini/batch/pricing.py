@@ -140,6 +140,21 @@ def _usd(value: object) -> Decimal:
     return usd
 
 
+def budget_of(value: object) -> Decimal | None:
+    """Return what may be spent in USD: a number, or its text; ``None``, or nothing in a rendered text, is no limit."""
+    if value is None or value == "":
+        return None
+    try:
+        usd = Decimal(str(value).strip())
+        if isinstance(value, bool) or not usd.is_finite() or usd < 0:
+            raise ValueError(value)
+    except (ValueError, InvalidOperation) as error:
+        raise ConfigurationError(
+            f"max_cost_usd={str(value)[:40]!r} is no sum in USD, like 25 or 0.5. Nothing was sent."
+        ) from error
+    return usd
+
+
 def cost(
     price: Price | None,
     *,

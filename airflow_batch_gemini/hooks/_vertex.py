@@ -21,7 +21,7 @@ from airflow_batch_gemini.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import BatchPredictionJob, CountTokensRequest
+    from google.cloud.aiplatform_v1 import BatchPredictionJob
 
 REQUEST_SECONDS = 60.0
 """How long one request may take."""
@@ -36,16 +36,6 @@ def to_proto(body: Mapping[str, Any]) -> BatchPredictionJob:
     from google.cloud.aiplatform_v1 import BatchPredictionJob
 
     return BatchPredictionJob.from_json(json.dumps(body))
-
-
-def to_count(model: str, body: Mapping[str, Any]) -> CountTokensRequest:
-    """Return what asks for the tokens of a request; what this client has no field for is not counted.
-
-    :param model: ``projects/…/locations/…/publishers/google/models/…``.
-    """
-    from google.cloud.aiplatform_v1 import CountTokensRequest
-
-    return CountTokensRequest.from_json(json.dumps({**body, "endpoint": model}), ignore_unknown_fields=True)
 
 
 def to_job(answer: BatchPredictionJob) -> Job:

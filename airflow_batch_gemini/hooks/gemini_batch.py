@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
+from airflow_batch_gemini.batch import names
 from airflow_batch_gemini.batch.endpoints import vertex_host
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.job_body import job_body
@@ -25,7 +26,6 @@ from airflow_batch_gemini.hooks._vertex import (
     REQUEST_SECONDS,
     counting,
     one_payment,
-    to_count,
     to_job,
     to_proto,
     translated,
@@ -33,18 +33,16 @@ from airflow_batch_gemini.hooks._vertex import (
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import (
-        CountTokensRequest,
-        JobServiceAsyncClient,
-        JobServiceClient,
-        LlmUtilityServiceAsyncClient,
-        LlmUtilityServiceClient,
-    )
+    from google.api_core.retry import Retry
+    from google.auth.transport.requests import AuthorizedSession
+    from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
 
 _PAGE = 100
+COUNT_SECONDS = 10.0
+"""So long a count that is refused for now is asked for again: it can be done without."""
 
 
 class GeminiBatchHook(GoogleBaseHook):
@@ -67,8 +65,7 @@ class GeminiBatchHook(GoogleBaseHook):
         self._clients: dict[str, JobServiceClient] = {}
         self._direct = DirectCalls(self._parts)
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
-        self._counters: dict[str, LlmUtilityServiceClient] = {}
-        self._async_counters: dict[str, LlmUtilityServiceAsyncClient] = {}
+        self._sessions: dict[str, tuple[str, AuthorizedSession]] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
 
@@ -146,20 +143,12 @@ class GeminiBatchHook(GoogleBaseHook):
         :param request: a request for an answer or a vector.
         :raises ServiceError: they cannot be counted, for whatever reason.
         """
+        path = f"{_parent(project_id, location)}/{names.model_path(model)}:countTokens"
         with counting(model):
-            asked = _count_request(project_id, location, model, request)
-            return int(self.counter(location).count_tokens(request=asked, **_reading()).total_tokens)
-
-    def counter(self, location: str) -> LlmUtilityServiceClient:
-        """Return the client that counts tokens at *location*'s host."""
-        if location not in self._counters:
-            from google.cloud.aiplatform_v1 import LlmUtilityServiceClient
-
-            endpoint, credentials = self._parts(location)
-            self._counters[location] = LlmUtilityServiceClient(
-                credentials=credentials, transport="rest", client_options={"api_endpoint": endpoint}
-            )
-        return self._counters[location]
+            endpoint, session = self._session(location)
+            url = f"{endpoint}/v1/{path}"
+            answer = _again(COUNT_SECONDS)(partial(_posted, session, url, countable(request)))()
+            return int(answer["totalTokens"])
 
     def generate_content(
         self,
@@ -199,9 +188,10 @@ class GeminiBatchHook(GoogleBaseHook):
 
     def close(self) -> None:
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
-        for clients in (self._clients, self._counters):
-            while clients:
-                clients.popitem()[1].transport.close()
+        while self._clients:
+            self._clients.popitem()[1].transport.close()
+        while self._sessions:
+            self._sessions.popitem()[1][1].close()
         self._direct.close()
 
     @classmethod
@@ -269,25 +259,6 @@ class GeminiBatchHook(GoogleBaseHook):
             return _cancel_answer(error)
         return "asked"
 
-    async def acount_tokens(
-        self, *, project_id: str, location: str, model: str, request: Mapping[str, Any]
-    ) -> int:
-        """Return the tokens that the model reads of *request*, asked for once, as :meth:`count_tokens` does."""
-        with counting(model):
-            asked = _count_request(project_id, location, model, request)
-            counter = await self.acounter(location)
-            answer = await counter.count_tokens(request=asked, retry=None, timeout=REQUEST_SECONDS)
-            return int(answer.total_tokens)
-
-    async def acounter(self, location: str) -> LlmUtilityServiceAsyncClient:
-        """Return the asynchronous client that counts tokens at *location*'s host."""
-        self._opening = self._opening or asyncio.Lock()
-        async with self._opening:
-            if location not in self._async_counters:
-                endpoint, credentials = await asyncio.to_thread(self._parts, location)
-                self._async_counters[location] = _async_counter(endpoint, credentials)
-        return self._async_counters[location]
-
     def looks(self, job_name: str) -> SharedLooks:
         """Return the looks shared by all who wait for jobs of that job's project and location."""
         name = JobName.parse(job_name)
@@ -306,14 +277,25 @@ class GeminiBatchHook(GoogleBaseHook):
 
     async def aclose(self) -> None:
         """Close the HTTP sessions that the asynchronous methods opened."""
-        for clients in (self._async_clients, self._async_counters):
-            while clients:
-                await clients.popitem()[1].transport.close()
+        while self._async_clients:
+            await self._async_clients.popitem()[1].transport.close()
+
+    def _session(self, location: str) -> tuple[str, AuthorizedSession]:
+        """Return endpoint and session for plain calls: the client library takes seconds and 80 MB to load."""
+        if location not in self._sessions:
+            from google.auth.transport.requests import AuthorizedSession
+
+            endpoint, credentials = self._place(location)
+            self._sessions[location] = endpoint, AuthorizedSession(credentials)
+        return self._sessions[location]
 
     def _parts(self, location: str) -> tuple[str, Any]:
         """Return endpoint and credentials; what takes long happens here, off the event loop."""
         from google.cloud import aiplatform_v1  # noqa: F401  # importing it takes seconds
 
+        return self._place(location)
+
+    def _place(self, location: str) -> tuple[str, Any]:
         host = vertex_host(checked_location(location))
         override = checked_override(self, "VERTEX_AI_EMULATOR_HOST")
         with translated("Reading the connection's credentials"):
@@ -333,20 +315,21 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
     )
 
 
-def _async_counter(endpoint: str, credentials: Any) -> LlmUtilityServiceAsyncClient:
-    from google.cloud.aiplatform_v1 import LlmUtilityServiceAsyncClient
+def _posted(session: AuthorizedSession, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Post *body* where it is meant to go and nowhere else, and return the answer."""
+    import orjson
+    from google.api_core.exceptions import from_http_response
 
-    from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
-
-    return LlmUtilityServiceAsyncClient(
-        credentials=ThreadedCredentials(credentials),
-        transport="rest_asyncio",
-        client_options={"api_endpoint": endpoint},
+    headers = {"Content-Type": "application/json"}
+    response = session.post(
+        url, data=orjson.dumps(body), headers=headers, timeout=REQUEST_SECONDS, allow_redirects=False
     )
-
-
-def _count_request(project: str, location: str, model: str, request: Mapping[str, Any]) -> CountTokensRequest:
-    return to_count(f"{_parent(project, location)}/{model}", countable(request))
+    if response.status_code != 200:
+        raise from_http_response(response)
+    answer = response.json()
+    if not isinstance(answer, dict) or "totalTokens" not in answer:
+        raise ValueError("the answer has no totalTokens")
+    return answer
 
 
 def _parent(project: str, location: str) -> str:
@@ -355,15 +338,21 @@ def _parent(project: str, location: str) -> str:
 
 def _reading() -> dict[str, Any]:
     """Return how a request that may be repeated is repeated."""
+    return {"retry": _again(45), "timeout": REQUEST_SECONDS}
+
+
+def _again(seconds: float) -> Retry:
     from google.api_core.exceptions import GatewayTimeout
     from google.api_core.retry import Retry, if_exception_type, if_transient_error
     from requests.exceptions import Timeout
 
     slow = if_exception_type(GatewayTimeout, Timeout)
-    again = Retry(
-        predicate=lambda error: if_transient_error(error) or slow(error), initial=0.3, maximum=8, timeout=45
+    return Retry(
+        predicate=lambda error: if_transient_error(error) or slow(error),
+        initial=0.3,
+        maximum=8,
+        timeout=seconds,
     )
-    return {"retry": again, "timeout": REQUEST_SECONDS}
 
 
 def _cancel_answer(error: ServiceError) -> CancelAnswer:

@@ -14,6 +14,7 @@ from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.names import DatasetName, TableName
 from airflow_batch_gemini.batch.parameters import query_parameters
 from airflow_batch_gemini.batch.parts import MAX_ROWS, Limits
+from airflow_batch_gemini.batch.pricing import budget_of, price_of
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import ConfigurationError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
+MAX_COUNTED = 1000
 _TYPES = (int, float, Decimal, bytes, dt.date, dt.time, type(None))
 """Values of query parameters that are what they are from the beginning."""
 
@@ -55,6 +57,7 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
         )
     limits_of(operator)
+    _check_price(operator, rendered=rendered)
     for value, parse in (
         (operator.model, names.model_path),
         (operator.location, names.location),
@@ -73,6 +76,26 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         _check_region(operator.location)
     if rendered or _is_plain(operator.model):
         check_kind(operator.template, model=names.model_path(operator.model), tables=tables)
+
+
+def _check_price(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
+    """Refuse a price or a budget that is none, and a budget that nobody can keep, before a row is read."""
+    rows = operator.count_tokens_rows
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows <= MAX_COUNTED:
+        raise ConfigurationError(
+            f"count_tokens_rows must be a whole number from 0 to {MAX_COUNTED:,}. Nothing was sent."
+        )
+    if operator.price is not None:
+        price_of("", operator.price)
+    if not rendered and isinstance(operator.max_cost_usd, str) and not _is_plain(operator.max_cost_usd):
+        return
+    if budget_of(operator.max_cost_usd) is not None and rendered:
+        model = names.model_path(operator.model)
+        if price_of(model, operator.price) is None:
+            raise ConfigurationError(
+                f"Nobody knows the price of {names.model_id(model)}, so max_cost_usd= cannot be kept. Nothing was "
+                "sent; give price=, USD per million tokens, like {'input': 1.5, 'output': 9}."
+            )
 
 
 def limits_of(operator: GeminiBatchPrepareOperator) -> Limits:

@@ -13,10 +13,12 @@ from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.ready import check_ready_columns
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
+from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.batch.template import FilePart, check_columns
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
 from airflow_batch_gemini.sql import prepare as statements
 from airflow_batch_gemini.sql import reuse as sifting
+from airflow_batch_gemini.sql import sampling
 from airflow_batch_gemini.sql.clone import drop_table
 
 if TYPE_CHECKING:
@@ -98,6 +100,21 @@ class RequestTables:
             self._run(drop_table(whole))
             return ()
         return tuple(self._part(index) for index in self._cut(whole, limits, largest))
+
+    def sample(self, parts: Sequence[Part]) -> tuple[SampledLine, ...]:
+        """Return some requests, a few hundred at most, of parts that were made; the same ones every time."""
+        chosen = sampling.chosen_parts(len(parts))
+        rows = (
+            (index, row)
+            for index in chosen
+            for row in self._rows(
+                sampling.sample(self._tables.requests(index, self._salt), share=len(chosen))
+            )
+        )
+        return tuple(
+            SampledLine(part=part, row=number, line=f"{row['line']}\n".encode())
+            for number, (part, row) in enumerate(rows)
+        )
 
     def _columns(self, sql: str, table: TableName) -> tuple[Column, ...]:
         self._make(table, statements.create_probe(sql, table=table), self._parameters)

@@ -19,14 +19,17 @@ from airflow_batch_gemini.batch.lint import RULES, OnLint
 from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
+from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
+from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
 from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
+from airflow_batch_gemini.operators._estimate import Sample, estimated
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 if TYPE_CHECKING:
@@ -98,6 +101,13 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param incremental: leave out rows whose answer to the same request is in *results_table* from another batch that
         was prepared with *incremental* or *dedupe*. When that are all rows, this task and what follows are skipped.
     :param results_table: ``[project.]dataset.table``, what the load operator is given. Templated.
+    :param count_tokens_rows: requests whose tokens Vertex AI counts, free of charge, for the estimate; 0: none. Where
+        it does not, the estimate takes four bytes of text for a token, has wider bounds, and the log has a warning.
+    :param max_cost_usd: fail, and leave no batch, when the batch may cost more: its high estimate decides, since a
+        budget is a promise. Nobody has measured an answer then, so each is taken to be as long as ``maxOutputTokens``
+        lets it be, or the model where that is not set. Needs a model of known price, or *price*. Templated.
+    :param price: USD per million tokens at the standard rate, ``{"input": 1.5, "output": 9}``, where the list of this
+        package is not right for you; a batch costs half.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -106,7 +116,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "sql", "parameters", "source_table", "source_uri", "op_args", "op_kwargs",
         "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset", "results_table",
-        "project_id", "gcp_conn_id", "impersonation_chain",
+        "max_cost_usd", "project_id", "gcp_conn_id", "impersonation_chain",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -136,6 +146,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         dedupe: bool = False,
         incremental: bool = False,
         results_table: str | None = None,
+        count_tokens_rows: int = SAMPLE_ROWS,
+        max_cost_usd: float | str | None = None,
+        price: Price | Mapping[str, Any] | None = None,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -163,6 +176,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.dedupe = dedupe
         self.incremental = incremental
         self.results_table = results_table
+        self.count_tokens_rows = count_tokens_rows
+        self.max_cost_usd = max_cost_usd
+        self.price = price
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -245,7 +261,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 raise SourceError(f"{source} has {why}. Nothing was sent.")
             files.verify()
             return self._keep(
-                plan, parts, copies=files.copies, rejected=files.rejected, answered=files.answered
+                plan,
+                parts,
+                sample=Sample(files.sampler.sizes, files.sampler.kept),
+                copies=files.copies,
+                rejected=files.rejected,
+                answered=files.answered,
             )
 
     def _source(self, plan: Plan, context: Context) -> Source:
@@ -305,13 +326,16 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     limits=plan.limits,
                     reuse=self._reuse(plan, warehouse),
                 )
-                return self._keep(plan, parts, copies=tables.copies, answered=tables.answered)
+                sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
+                sample = Sample(sizes, tables.sample(parts))
+                return self._keep(plan, parts, sample=sample, copies=tables.copies, answered=tables.answered)
 
     def _keep(
         self,
         plan: Plan,
         parts: tuple[Part, ...],
         *,
+        sample: Sample,
         copies: Aside | None,
         answered: int,
         rejected: Aside | None = None,
@@ -339,6 +363,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             copies=copies,
             rejected=rejected,
             answered=answered,
+            estimate=estimated(self, sample, project=plan.project, location=plan.location, model=plan.model),
         )
         plan.keeper.keep(manifest)
         return manifest

@@ -28,7 +28,7 @@ from airflow_batch_gemini.exceptions import (
     ServiceError,
     SubmitRefusedError,
 )
-from airflow_batch_gemini.hooks import _vertex
+from airflow_batch_gemini.hooks import _vertex, gemini_batch
 from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
@@ -635,17 +635,40 @@ def test_a_count_that_fails_is_told_without_the_prompt(hook: GeminiBatchHook, cl
     ) as found:
         hook.count_tokens(**COUNT | {"model": "publishers/google/models/gemini-9"}, request=request)
     assert found.value.http_status == 404
-    with pytest.raises(ServiceError) as unread:
-        hook.count_tokens(**COUNT, request={"tools": [{"functionDeclarations": "planted"}]})
-    assert "ParseError" in str(unread.value)
-    assert "planted" not in str(found.value) + str(unread.value)
+    assert "planted" not in str(found.value)
 
 
-def test_tokens_are_counted_from_an_event_loop(cloud: LocalCloud) -> None:
-    """The same answer, and its session is closed with the hook's others."""
+def test_a_short_outage_is_counted_through(hostile: Hostile) -> None:
+    """Counting changes nothing, so it may be asked for again; a lost connection counts as an outage."""
+    hostile.answers = [(503, error_of(503)), (0, b""), (200, b'{"totalTokens": 3}')]
+    assert GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"]) == 3
 
-    async def count() -> int:
-        async with GeminiBatchHook.shared(gcp_conn_id="google_cloud_default") as hook:
-            return await hook.acount_tokens(**COUNT, request=LINE["request"])
 
-    assert asyncio.run(count()) == 3
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"<html>", b'{"totalTokens": "many"}'])
+def test_an_answer_that_counts_nothing_is_an_error(hostile: Hostile, body: bytes) -> None:
+    """A proxy answers 200 as well."""
+    hostile.answers = [(200, body)]
+    with pytest.raises(ServiceError, match=r"\((ValueError|JSONDecodeError)\)"):
+        GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"])
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 307, 401])
+def test_a_definite_refusal_is_asked_for_once(hostile: Hostile, status: int) -> None:
+    """Nor is a prompt sent on to wherever an answer points."""
+    hostile.answers = [(status, error_of(status))]
+    with pytest.raises(ServiceError) as found:
+        GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"])
+    assert found.value.http_status == status
+    place = "projects/demo/locations/us-central1/publishers/google/models/gemini-2.5-flash"
+    assert set(hostile.requests) == {f"POST /v1/{place}:countTokens"}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_count_that_is_refused_for_now_is_given_up(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """It is asked for again, but the preparation does not wait long for what it can do without."""
+    monkeypatch.setattr(gemini_batch, "COUNT_SECONDS", 0.5)
+    hostile.answers = [(status, error_of(status))]
+    with pytest.raises(ServiceError, match=rf"\(HTTP {status}\)"):
+        GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"])
