@@ -10,11 +10,13 @@ from typing import Any
 
 from airflow_batch_gemini.batch import intervals
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, Fate
+from airflow_batch_gemini.batch.estimate import OutputTokens
 from airflow_batch_gemini.batch.intervals import Interval
 from airflow_batch_gemini.batch.outcome import Outcome, Reading
 from airflow_batch_gemini.batch.pricing import Price, cost
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.exceptions import GateError
 
 MAX_ROWS = 1000
 _MOST_TOKENS = 10**8
@@ -65,6 +67,12 @@ class CanaryFigures:
     def failures(self) -> int:
         """Rows that did not succeed."""
         return self.judged - self.outcomes.get(Outcome.SUCCEEDED.value, 0)
+
+    @property
+    def answer_tokens(self) -> OutputTokens | None:
+        """What the estimate takes for an answer; ``None`` where too few rows were answered to say."""
+        found = self.paid_output_tokens
+        return None if found is None else OutputTokens(found.low, found.expected, found.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the manifest keeps."""
@@ -170,6 +178,29 @@ def _count(tokens: int | None) -> int | None:
     return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
 
 
+def check_failures(found: CanaryFigures, max_failure_rate: float | None, *, answers: str) -> None:
+    """Refuse a batch of which too many rows would fail, or of which nobody knows.
+
+    :param answers: where the canary's answers lie.
+    :raises GateError: with counts, and what to do.
+    """
+    if max_failure_rate is None:
+        return
+    kept = f"No job was sent; the canary's answers are kept in {answers} and paid for"
+    if found.failure_rate is None:
+        raise GateError(
+            f"No answer came to any of the {found.rows:,} rows that the canary asked, so max_failure_rate= cannot be "
+            f"judged. {kept}, perhaps. Delete that folder to ask anew, then clear this task."
+        )
+    if too_many_failures(found, max_failure_rate):
+        ended = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
+        raise GateError(
+            f"Of {found.judged:,} rows that the canary asked {found.failures:,} did not succeed ({ended}): at least "
+            f"{_percent(found.failure_rate.low)} of all rows would not, and max_failure_rate={max_failure_rate:g}. "
+            f"{kept}. Look at them and correct template or rows, or raise max_failure_rate=; then clear this task."
+        )
+
+
 def _prompt(reading: Reading) -> int | None:
     return _count(reading.tokens.prompt)
 
@@ -202,4 +233,4 @@ def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: P
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.3g} %"

@@ -29,8 +29,9 @@ from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
 from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
-from airflow_batch_gemini.operators._estimate import Sample, estimated
+from airflow_batch_gemini.operators._estimate import Sample
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
+from airflow_batch_gemini.operators._outlook import Outlook, outlook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -61,10 +62,10 @@ class Plan:
 class GeminiBatchPrepareOperator(BaseOperator):
     """Make one request of every row, check all of them, and write them down for the jobs to come.
 
-    Nothing is paid here. Requests are streamed to the workspace with the memory of a few thousand rows, or, with
-    *requests_dataset*, made by BigQuery without a byte passing the worker. ``manifest.json`` is written last: whatever
-    ends a preparation early leaves nothing that the next task would take for a batch. Run again over the same rows it
-    writes the same bytes.
+    No job is made here, and nothing is paid unless *canary_rows* asks for it. Requests are streamed to the workspace
+    with the memory of a few thousand rows, or, with *requests_dataset*, made by BigQuery without their passing the
+    worker but for a sample. ``manifest.json`` is written last: whatever ends a preparation early leaves nothing that
+    the next task would take for a batch. Run again over the same rows it writes the same bytes.
 
     Returns the batch as a list with a small dict for each part, to map the submit operator over.
 
@@ -108,6 +109,13 @@ class GeminiBatchPrepareOperator(BaseOperator):
         lets it be, or the model where that is not set. Needs a model of known price, or *price*. Templated.
     :param price: USD per million tokens at the standard rate, ``{"input": 1.5, "output": 9}``, where the list of this
         package is not right for you; a batch costs half.
+    :param canary_rows: so many of the requests, or all when there are fewer, are answered first by direct calls, at
+        the standard price: twice that of the batch, which sends them again. 2 to 1,000; 0, the default: none. What
+        they show is told and kept, and their tokens make the estimate. Over all attempts a request is asked once; an
+        answer that was lost, which may be paid for, is not asked for again.
+    :param max_failure_rate: fail, and leave no batch, when the canary shows that a larger share of rows would not
+        succeed, by the rule of the load. It has to show it: the lower bound of the 95 % interval (Wilson's) is
+        compared, so that one row with bad luck stops nothing. With 20 rows and 0.05 the third failure does.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -149,6 +157,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
         count_tokens_rows: int = SAMPLE_ROWS,
         max_cost_usd: float | str | None = None,
         price: Price | Mapping[str, Any] | None = None,
+        canary_rows: int = 0,
+        max_failure_rate: float | None = None,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -179,9 +189,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.count_tokens_rows = count_tokens_rows
         self.max_cost_usd = max_cost_usd
         self.price = price
+        self.canary_rows = canary_rows
+        self.max_failure_rate = max_failure_rate
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+        self._killed = False
         check_arguments(self, rendered=False)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -194,7 +207,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
             dataset = plan.requests
             if self.template is not None:
                 lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
-            manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook, context)
+            if dataset is None:
+                manifest = self._on_storage(plan, hook, context)
+            else:
+                manifest = self._in_bigquery(plan, hook, dataset)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         if manifest.copies or manifest.answered:
             self.log.info(
@@ -203,6 +219,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 f"{manifest.answered:,}",
             )
         return manifest.to_xcom()
+
+    def on_kill(self) -> None:
+        """Ask no more rows of a canary. ``execute`` goes on meanwhile, and may just be writing down an answer."""
+        self._killed = True
 
     def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
         check_arguments(self, rendered=True)
@@ -259,11 +279,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
             if not parts and not files.answered:
                 why = "no row that breaks no rule" if files.rejected else "no rows"
                 raise SourceError(f"{source} has {why}. Nothing was sent.")
+            outlook = self._outlook(plan, Sample(files.sampler.sizes, files.sampler.kept), hook)
             files.verify()
             return self._keep(
                 plan,
                 parts,
-                sample=Sample(files.sampler.sizes, files.sampler.kept),
+                outlook=outlook,
                 copies=files.copies,
                 rejected=files.rejected,
                 answered=files.answered,
@@ -301,7 +322,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             strict=self.on_lint != "ignore",
         )
 
-    def _in_bigquery(self, plan: Plan, dataset: DatasetName) -> Manifest:
+    def _in_bigquery(self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
         from airflow_batch_gemini.operators._tables import RequestTables
 
@@ -327,15 +348,17 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     reuse=self._reuse(plan, warehouse),
                 )
                 sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
-                sample = Sample(sizes, tables.sample(parts))
-                return self._keep(plan, parts, sample=sample, copies=tables.copies, answered=tables.answered)
+                outlook = self._outlook(plan, Sample(sizes, tables.sample(parts)), hook)
+                return self._keep(
+                    plan, parts, outlook=outlook, copies=tables.copies, answered=tables.answered
+                )
 
     def _keep(
         self,
         plan: Plan,
         parts: tuple[Part, ...],
         *,
-        sample: Sample,
+        outlook: Outlook,
         copies: Aside | None,
         answered: int,
         rejected: Aside | None = None,
@@ -363,10 +386,14 @@ class GeminiBatchPrepareOperator(BaseOperator):
             copies=copies,
             rejected=rejected,
             answered=answered,
-            estimate=estimated(self, sample, project=plan.project, location=plan.location, model=plan.model),
+            estimate=outlook.estimate,
+            canary=outlook.canary,
         )
         plan.keeper.keep(manifest)
         return manifest
+
+    def _outlook(self, plan: Plan, sample: Sample, hook: WorkspaceHook) -> Outlook:
+        return outlook(self, plan, sample, hook, killed=lambda: self._killed)
 
     def _sieve(self, plan: Plan) -> Sieve | None:
         if not (self.dedupe or self.incremental):
