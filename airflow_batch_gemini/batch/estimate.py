@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from airflow_batch_gemini.batch.media_tokens import ASSUMED, Tokens
+from airflow_batch_gemini.batch.pricing import GIVEN
 from airflow_batch_gemini.exceptions import GateError
 
 OutputFrom = Literal["canary", "limits", "model", "none"]
@@ -136,7 +137,7 @@ class BatchEstimate:
         if self.price_date is None:
             yield f"Price: nobody knows that of {self.model}; give it to have a sum."
         else:
-            yield f"Price: {self.model} as of {self.price_date}, batch rate, nothing from the cache."
+            yield f"Price: {self.model} {_dated(self.price_date)}, batch rate, nothing from the cache."
         how = (
             f"countTokens for {self.counted:,}"
             if self.counted
@@ -170,22 +171,23 @@ def check_budget(estimate: BatchEstimate, max_cost_usd: Decimal | None) -> None:
     narrower += [] if estimate.counted else ["let tokens be counted"]
     raise GateError(
         f"The batch of {estimate.total.rows:,} requests may cost {money(usd.high)} USD (low {money(usd.low)}, expected "
-        f"{money(usd.expected)}; prices of {estimate.price_date}), more than max_cost_usd={max_cost_usd:f}. "
+        f"{money(usd.expected)}; price {_dated(estimate.price_date)}), more than max_cost_usd={max_cost_usd:f}. "
         f"Output: {_OUTPUT[estimate.output_from]}. {fate}; "
         f"{', or '.join([*narrower, 'send fewer rows', 'raise max_cost_usd'])}."
     )
 
 
 def check_floor(estimate: BatchEstimate, max_cost_usd: Decimal | None) -> None:
-    """Refuse a batch that costs more than it is allowed to even with the shortest answers: no canary can save it.
+    """Refuse a batch that costs more than it is allowed to even if its answers were empty: no canary can save it.
 
+    :param estimate: with no token for answers.
     :raises GateError: naming the low estimate.
     """
     usd = estimate.usd
     if max_cost_usd is not None and usd is not None and usd.low > max_cost_usd:
         raise GateError(
-            f"The batch of {estimate.total.rows:,} requests costs at least {money(usd.low)} USD however short its "
-            f"answers are (prices of {estimate.price_date}), more than max_cost_usd={max_cost_usd:f}. Nothing was "
+            f"The batch of {estimate.total.rows:,} requests costs at least {money(usd.low)} USD for its prompts "
+            f"alone (price {_dated(estimate.price_date)}), more than max_cost_usd={max_cost_usd:f}. Nothing was "
             "sent, and the canary was not asked; send fewer rows, or raise max_cost_usd."
         )
 
@@ -193,6 +195,10 @@ def check_floor(estimate: BatchEstimate, max_cost_usd: Decimal | None) -> None:
 def money(usd: Decimal) -> str:
     """Return a sum for people: cents, and more of it where it is less than a dollar."""
     return f"{usd:,.2f}" if usd >= 1 else f"{usd:.4f}"
+
+
+def _dated(date: str | None) -> str:
+    return "as given" if date == GIVEN else f"as of {date}"
 
 
 def _cells(part: PartEstimate) -> tuple[str, ...]:

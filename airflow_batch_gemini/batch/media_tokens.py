@@ -18,6 +18,7 @@ from airflow_batch_gemini.batch.image_size import HEAD_BYTES, decoded, image_siz
 TILE = 258
 """A small image, a tile of a larger one, a page or a video frame, before the third generation."""
 SMALL_IMAGE = 384
+SMALLEST_TILE = 256
 AUDIO_SECOND = 32
 VIDEO_EXTRA = 5
 """Beside the frames, for each second: 263 in all at one frame a second."""
@@ -107,7 +108,7 @@ def image_tiles(width: int, height: int) -> int:
     """Return how many tiles an image is cut into, by Google's rough formula."""
     if max(width, height) <= SMALL_IMAGE:
         return 1
-    unit = max(math.floor(min(width, height) / 1.5), 1)
+    unit = max(math.floor(min(width, height) / 1.5), SMALLEST_TILE)
     return math.ceil(width / unit) * math.ceil(height / unit)
 
 

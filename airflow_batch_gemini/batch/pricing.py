@@ -17,6 +17,8 @@ from airflow_batch_gemini.batch.names import model_id
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 DATE = "2026-11"
+GIVEN = "given"
+"""The date of a price that its user gave without one."""
 LONG_CONTEXT = 200_000
 """Prompts of more tokens than this cost the long-context price, where a model has one."""
 NANO = 1_000_000_000
@@ -124,7 +126,7 @@ def _parsed(override: Mapping[str, Any]) -> Price:
         values: dict[str, Any] = {
             key: value if key == "date" or value is None else _usd(value) for key, value in override.items()
         }
-        return Price(**{"date": "given", **values})
+        return Price(**{"date": GIVEN, **values})
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
         raise ConfigurationError(

@@ -136,17 +136,20 @@ class GeminiBatchHook(GoogleBaseHook):
                 name=str(name), retry=None, timeout=REQUEST_SECONDS
             )
 
-    def count_tokens(self, *, project_id: str, location: str, model: str, request: Mapping[str, Any]) -> int:
+    def count_tokens(
+        self, *, location: str, model: str, request: Mapping[str, Any], project_id: str | None = None
+    ) -> int:
         """Return the tokens that the model reads of *request*. It is answered by nobody and costs nothing.
 
         :param model: a publisher's model, ``publishers/google/models/…``.
         :param request: a request for an answer or a vector.
+        :param project_id: by default the connection's.
         :raises ServiceError: they cannot be counted, for whatever reason.
         """
-        path = f"{_parent(project_id, location)}/{names.model_path(model)}:countTokens"
         with counting(model):
             endpoint, session = self._session(location)
-            url = f"{endpoint}/v1/{path}"
+            parent = _parent(project_id or self.project_id, location)
+            url = f"{endpoint}/v1/{parent}/{names.model_path(model)}:countTokens"
             answer = _again(COUNT_SECONDS)(partial(_posted, session, url, countable(request)))()
             return int(answer["totalTokens"])
 

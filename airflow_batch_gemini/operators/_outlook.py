@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.canary import CanaryFigures, check_failures
-from airflow_batch_gemini.batch.estimate import BatchEstimate, check_floor
+from airflow_batch_gemini.batch.estimate import BatchEstimate, OutputTokens, check_floor
 from airflow_batch_gemini.batch.estimating import estimate
 from airflow_batch_gemini.batch.pricing import budget_of, price_of
 from airflow_batch_gemini.batch.sampling import spread
@@ -65,9 +65,11 @@ def outlook(
 
 
 def _refuse_what_no_canary_can_save(operator: GeminiBatchPrepareOperator, plan: Plan, sample: Sample) -> None:
-    """Pay for no canary where the shortest answers would already cost too much."""
+    """Pay for no canary where the prompts alone would already cost too much."""
     price = price_of(plan.model, operator.price)
-    found = estimate(model=plan.model, price=price, sizes=sample.sizes, lines=sample.lines)
+    found = estimate(
+        model=plan.model, price=price, sizes=sample.sizes, lines=sample.lines, output=OutputTokens()
+    )
     check_floor(found, budget_of(operator.max_cost_usd))
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from airflow_batch_gemini.batch.estimate import BatchEstimate, PartEstimate, Usd
+from airflow_batch_gemini.batch.estimating import estimate
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.pricing import PRICES
+from airflow_batch_gemini.batch.sampling import PartSize
 from airflow_batch_gemini.exceptions import SourceError
 
 IDENTITY = Identity(dag_id="dag", run_id="run", task_id="prepare")
@@ -62,6 +68,34 @@ def test_a_manifest_survives_its_file() -> None:
     assert (MANIFEST.rows, MANIFEST.size) == (3, 30)
 
 
+def test_a_manifest_carries_its_estimate_and_does_without_one() -> None:
+    """One that was written before there were estimates is read; neither changes what a job is bought for."""
+    sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in PARTS]
+    found = estimate(model=MANIFEST.model, price=PRICES["gemini-3.5-flash"], sizes=sizes, lines=())
+    priced = replace(MANIFEST, estimate=found)
+    assert Manifest.from_json(priced.to_json()) == priced
+    assert [priced.fingerprint(i) for i in (0, 1)] == [MANIFEST.fingerprint(i) for i in (0, 1)]
+    older = json.loads(MANIFEST.to_json())
+    del older["estimate"]
+    assert Manifest.from_json(json.dumps(older).encode()) == MANIFEST
+
+
+def test_every_part_travels_with_what_the_batch_will_cost() -> None:
+    """As numbers, which templates and people can read; a batch of an unknown price with none."""
+    total = PartEstimate(
+        part=0, rows=3, input_tokens=Tokens(), output_tokens=Tokens(), usd=Usd(*map(Decimal, "123"))
+    )
+    known = BatchEstimate(
+        model="m", parts=(total,), price_date="d", sampled=1, counted=0, output_from="limits"
+    )
+    for found, usd in ((known, (1.0, 2.0, 3.0)), (None, (None, None, None))):
+        sent = replace(MANIFEST, estimate=found).to_xcom()
+        assert [(one["usd_low"], one["usd_expected"], one["usd_high"]) for one in sent] == [usd, usd]
+        assert BatchRef.from_xcom(sent).usd_high == usd[2]
+    before = {name: value for name, value in sent[0].items() if not name.startswith("usd_")}
+    assert BatchRef.from_xcom(before).usd_high is None
+
+
 def _changed(**changes: Any) -> bytes:
     return json.dumps({**json.loads(MANIFEST.to_json()), **changes}).encode()
 
@@ -77,6 +111,8 @@ def _changed(**changes: Any) -> bytes:
         _changed(rows=4),
         _changed(batch_id="x"),
         _changed(more=1),
+        _changed(estimate={"parts": []}),
+        _changed(estimate=1),
         _changed(parts=[{"index": 0}]),
     ],
 )

@@ -27,7 +27,7 @@ from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
 from airflow_batch_gemini.batch.typed import Kind
 from airflow_batch_gemini.exceptions import InvalidNameError, RowError, SourceError, TemplateError
-from airflow_batch_gemini.sql import prepare
+from airflow_batch_gemini.sql import prepare, sampling
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
 OTHER = TableName.parse("my-project.data.gemini_requests_2")
@@ -151,6 +151,7 @@ def test_every_table_is_made_by_one_statement_that_lets_it_expire(judge: Judge, 
         (prepare.bad_media(TABLE), ["key", "rule_id"]),
         (prepare.last_part(TABLE, limits=LIMITS, largest=500), ["last_part"]),
         (prepare.checksum(TABLE), ["row_count", "total_size", "checksum"]),
+        (sampling.sample(TABLE, share=3), ["line"]),
     ],
 )  # fmt: skip
 def test_every_query_is_good_googlesql(judge: Judge, query: str, columns: list[str]) -> None:
@@ -538,6 +539,33 @@ def test_a_checksum_is_of_the_requests_and_not_of_their_order(judge: Judge) -> N
     assert checksum(requests) == checksum(requests[::-1])
     others = [[("k_a", "y"), *requests[1:]], [("k_d", "x"), *requests[1:]], requests[:2]]
     assert len({checksum(requests), *map(checksum, others)}) == 4
+
+
+def test_a_sample_is_of_lines_as_a_file_would_hold_them(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In no order of the keys, the same however the rows lie, one at least; and within its bounds."""
+    requests = [(f'k_{i:02d}"é', "x" * i) for i in range(40)]
+    lines = [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=1), requests))]
+    request = {"contents": [{"parts": [{"text": "xxx"}], "role": "user"}]}
+    line = {"key": 'k_03"é', "request": request}
+    assert json.dumps(line, separators=(",", ":"), ensure_ascii=False) in lines
+    assert len(lines) == 40
+    assert lines not in (sorted(lines), sorted(lines, reverse=True))
+    monkeypatch.setattr(sampling, "MAX_ROWS", 20)
+    few = judge.rows(held(sampling.sample(TABLE, share=4), requests[::-1]))
+    assert [row["line"] for row in few] == lines[:5]
+    monkeypatch.setattr(sampling, "MAX_BYTES", len(f"{lines[0]}{lines[1]}".encode()))
+    assert [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=1), requests))] == lines[:2]
+    assert [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=4), requests))] == lines[:1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "chosen"), [(0, []), (1, [0]), (16, [*range(16)]), (32, [*range(0, 32, 2)]), (17, [*range(16)])]
+)
+def test_not_every_part_of_many_is_looked_into(parts: int, chosen: list[int]) -> None:
+    """Each look reads a whole part."""
+    assert sampling.chosen_parts(parts) == chosen
 
 
 @settings(max_examples=40, deadline=None)
