@@ -106,7 +106,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
         it does not, the estimate takes four bytes of text for a token, has wider bounds, and the log has a warning.
     :param max_cost_usd: fail, and leave no batch, when the batch may cost more: its high estimate decides, since a
         budget is a promise. Without *canary_rows* nobody has measured an answer, so each is taken to be as long as
-        ``maxOutputTokens`` lets it be, or the model where that is not set. Needs a model of known price, or *price*. Templated.
+        ``maxOutputTokens`` lets it be, or the model where that is not set. Needs a model of known price, or *price*.
+        What a canary costs itself is not counted. Templated.
     :param price: USD per million tokens at the standard rate, ``{"input": 1.5, "output": 9}``, where the list of this
         package is not right for you; a batch costs half.
     :param canary_rows: so many of the requests, or all when there are fewer, are answered first by direct calls, at
