@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +13,7 @@ from airflow_batch_gemini.batch.estimate import BatchEstimate, OutputFrom, Outpu
 from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.names import model_id, model_path
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, MILLION, Price
-from airflow_batch_gemini.batch.sampling import PartSize, SampledLine
+from airflow_batch_gemini.batch.sampling import PartSize, SampledLine, spread
 from airflow_batch_gemini.batch.weighing import LEAST_OUTPUT, Weight, weigh
 
 ENOUGH = 30
@@ -71,6 +72,14 @@ def estimate(
         output_from=_output_from(readings, output, vectors=vectors),
         assumed=tuple(sorted({kind for one in uncounted for kind in one.weight.assumed})),
     )
+
+
+def worth_counting(lines: Sequence[SampledLine], count: int, *, model: str) -> tuple[SampledLine, ...]:
+    """Return at most *count* of *lines* whose tokens should be counted: of each kind of media by what it costs."""
+    guess, weights = Calibration(), Counter[str]()
+    for line in lines:
+        weights[line.media] += round(guess.tokens(line.media, weigh(line.request, model=model)).expected)
+    return spread(lines, count, weights=weights)
 
 
 def _calibration(

@@ -23,6 +23,8 @@ AUDIO_SECOND = 32
 VIDEO_EXTRA = 5
 """Beside the frames, for each second: 263 in all at one frame a second."""
 LOW_FRAME = 66
+MOST_FRAMES = 24.0
+"""A second: no more are looked at."""
 BYTES_PER_TOKEN = 4
 """Four characters of English are a token; in other scripts characters and tokens have more bytes."""
 
@@ -143,7 +145,7 @@ def _video(metadata: Mapping[str, Any], level: str, *, budget: bool) -> Medium:
     older = LOW_FRAME if level == "LOW" else TILE
     frame = _FRAMES.get(level, _FRAMES["MEDIUM"]) if budget else older
     fps = metadata.get("fps")
-    frames = float(fps) if isinstance(fps, int | float) and fps > 0 else 1.0
+    frames = min(float(fps), MOST_FRAMES) if isinstance(fps, int | float) and fps > 0 else 1.0
     # The sound is part of it where there is any.
     second = Tokens(frame * frames, frame * frames + VIDEO_EXTRA, frame * frames + VIDEO_EXTRA + AUDIO_SECOND)
     start = _seconds(metadata, "startOffset", "start_offset") or 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,9 @@ SAMPLE_ROWS = 20
 MAX_KEPT = 1024
 """Lines kept while others stream by."""
 MAX_KEPT_BYTES = 16 << 20
+
+FEWEST = 2
+"""Of each kind of media, where there is room: one alone does not tell how much they differ."""
 
 _MIME_TYPE = re.compile(rb'"mime(?:T|_t)ype"\s*:\s*"([A-Za-z]+)/([A-Za-z0-9.+-]+)')
 _MIX = 0x9E3779B97F4A7C15
@@ -127,18 +130,23 @@ class Sampler:
                 self._keep(line)
 
 
-def spread(lines: Sequence[SampledLine], count: int) -> tuple[SampledLine, ...]:
+def spread(
+    lines: Sequence[SampledLine], count: int, *, weights: Mapping[str, float] | None = None
+) -> tuple[SampledLine, ...]:
     """Choose at most *count* of *lines*, in order.
 
-    By kinds of media in proportion, but at least one of each kind; within a kind evenly over the sizes; and within
-    sizes that are much alike, of the parts that have the fewest yet.
+    By kinds of media in proportion, but some of each kind; within a kind evenly over the sizes; and within sizes that
+    are much alike, of the parts that have the fewest yet.
+
+    :param weights: by kind what it is in proportion to; by default to how many there are.
     """
     kinds: dict[str, list[SampledLine]] = defaultdict(list)
     for line in lines:
         kinds[line.media].append(line)
+    members = {kind: len(found) for kind, found in kinds.items()}
     chosen: list[SampledLine] = []
     taken: Counter[int] = Counter()
-    for kind, share in _shares({kind: len(members) for kind, members in kinds.items()}, count).items():
+    for kind, share in _shares(members, count, weights or members).items():
         for stratum in _strata(sorted(kinds[kind], key=lambda line: (line.size, line.row)), share):
             middle = (len(stratum) - 1) / 2
             _, best = min(
@@ -149,14 +157,15 @@ def spread(lines: Sequence[SampledLine], count: int) -> tuple[SampledLine, ...]:
     return tuple(sorted(chosen, key=lambda line: line.row))
 
 
-def _shares(members: dict[str, int], count: int) -> dict[str, int]:
-    """Divide *count*: one for each kind, the most frequent first, and the rest by who lacks most."""
-    total = sum(members.values())
-    count = min(count, total)
-    shares = dict.fromkeys(sorted(members, key=lambda kind: (-members[kind], kind))[:count], 1)
+def _shares(members: Mapping[str, int], count: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Divide *count*: one for each kind, the heaviest first, a second one, and the rest by who lacks most."""
+    count = min(count, sum(members.values()))
+    total = sum(weights[kind] for kind in members) or 1
+    shares = dict.fromkeys(sorted(members, key=lambda kind: (-weights[kind], kind))[:count], 1)
     for _ in range(count - len(shares)):
         room = [kind for kind in shares if shares[kind] < members[kind]]
-        shares[max(room, key=lambda kind: (count * members[kind] / total - shares[kind], kind))] += 1
+        lacking = {kind: count * weights[kind] / total - shares[kind] for kind in room}
+        shares[max(room, key=lambda kind: (shares[kind] < FEWEST, lacking[kind], kind))] += 1
     return shares
 
 

@@ -102,7 +102,10 @@ def _either(value: Mapping[str, Any], *names: str) -> Any:
 
 
 def _size(value: object) -> int:
-    return len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))
+    try:
+        return len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))
+    except orjson.JSONEncodeError:
+        return 0  # nested far deeper than any job would import
 
 
 def _natural(value: object) -> int | None:

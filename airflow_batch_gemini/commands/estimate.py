@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from airflow_batch_gemini.batch import parts
 from airflow_batch_gemini.batch.embedding import is_embedding_model
 from airflow_batch_gemini.batch.estimate import BatchEstimate, check_budget
-from airflow_batch_gemini.batch.estimating import estimate
+from airflow_batch_gemini.batch.estimating import estimate, worth_counting
 from airflow_batch_gemini.batch.names import location, model_path, project_id
 from airflow_batch_gemini.batch.pricing import Price, budget_of, price_of
 from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.rows import blocks
-from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, SampledLine, Sampler, spread
+from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, SampledLine, Sampler
 from airflow_batch_gemini.commands._reading import Bar, opened
 from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, SourceError
 
@@ -153,7 +153,7 @@ def _counted(options: argparse.Namespace, wish: Wish, lines: Sequence[SampledLin
 
     counted: dict[int, int] = {}
     try:
-        _count(options, wish, spread([line for line in lines if line.request], SAMPLE_ROWS), counted)
+        _count(options, wish, [line for line in lines if line.request], counted)
     except AirflowException as error:
         if options.count_tokens:
             raise (
@@ -169,7 +169,7 @@ def _count(
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 
     with closing(GeminiBatchHook(gcp_conn_id=options.gcp_conn_id)) as hook:
-        for line in lines:
+        for line in worth_counting(lines, SAMPLE_ROWS, model=wish.model):
             counted[line.row] = hook.count_tokens(
                 project_id=wish.project_id, location=wish.location, model=wish.model, request=line.request
             )

@@ -323,10 +323,12 @@ def _posted(session: AuthorizedSession, url: str, body: Mapping[str, Any]) -> Ma
     import orjson
     from google.api_core.exceptions import from_http_response
 
+    try:
+        data = orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise ValueError("the request is nested too deeply") from None
     headers = {"Content-Type": "application/json"}
-    response = session.post(
-        url, data=orjson.dumps(body), headers=headers, timeout=REQUEST_SECONDS, allow_redirects=False
-    )
+    response = session.post(url, data=data, headers=headers, timeout=REQUEST_SECONDS, allow_redirects=False)
     if response.status_code != 200:
         raise from_http_response(response)
     answer = response.json()

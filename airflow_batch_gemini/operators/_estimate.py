@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.estimate import BatchEstimate, OutputTokens, check_budget
-from airflow_batch_gemini.batch.estimating import estimate
+from airflow_batch_gemini.batch.estimating import estimate, worth_counting
 from airflow_batch_gemini.batch.pricing import budget_of, price_of
-from airflow_batch_gemini.batch.sampling import PartSize, SampledLine, spread
+from airflow_batch_gemini.batch.sampling import PartSize, SampledLine
 from airflow_batch_gemini.exceptions import EndpointError, ServiceError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _counted(
     operator: GeminiBatchPrepareOperator, sample: Sample, *, project: str, location: str, model: str
 ) -> Mapping[int, int]:
     """Return by row the tokens of some requests; of none, or fewer, when they cannot be counted."""
-    lines = spread(sample.lines, operator.count_tokens_rows)
+    lines = worth_counting(sample.lines, operator.count_tokens_rows, model=model)
     if not lines or not model.startswith(_PUBLISHED):
         return {}
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from request_corpus import requests, snake
 
 from airflow_batch_gemini.batch.weighing import MODEL_LIMIT, Weight, countable, weigh
@@ -81,3 +83,51 @@ def test_every_valid_request_can_be_weighed(request_: dict[str, Any]) -> None:
     assert weight != Weight(text=0)
     other = weigh(snake(request_), model=MODEL)
     assert (other.media, other.limit, other.assumed) == (weight.media, weight.limit, weight.assumed)
+
+
+NAMES = st.sampled_from(
+    [
+        "contents",
+        "parts",
+        "text",
+        "fileData",
+        "inline_data",
+        "mimeType",
+        "data",
+        "videoMetadata",
+        "fps",
+        "endOffset",
+        "generationConfig",
+        "maxOutputTokens",
+        "candidateCount",
+        "systemInstruction",
+        "tools",
+        "mediaResolution",
+    ]
+)
+LEAVES = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text() | st.sampled_from(["image/png", "video/mp4", "application/pdf", "1s", "AAAA"])
+)  # fmt: skip
+ANY = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5)
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(NAMES, ANY, max_size=5), st.sampled_from(["gemini-2.5-pro", MODEL, "x"]))
+def test_whatever_a_line_holds_it_can_be_weighed(request_: dict[str, Any], model: str) -> None:
+    """With on_lint="ignore" anything may come here."""
+    weight = weigh(request_, model=model)
+    assert weight.text >= 0
+    assert 0 <= weight.media.low <= weight.media.expected <= weight.media.high < float("inf")
+    assert weight.most_output >= 0
+    countable(request_)
+
+
+def test_what_is_nested_without_end_weighs_nothing() -> None:
+    """No job would import it."""
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    assert weigh({"contents": [{"parts": [{"functionCall": deep}]}]}, model=MODEL).text == 0
