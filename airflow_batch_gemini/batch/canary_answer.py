@@ -32,9 +32,15 @@ class Fate(StrEnum):
     """Vertex AI refused the request (4xx); nothing was billed, so it may be asked again."""
 
 
-def request_id(request: Mapping[str, Any], *, model: str, location: str) -> str:
-    """Return 32 hex digits that are the same for the same question to the same model."""
-    body = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+def request_id(request: Mapping[str, Any], *, model: str, location: str) -> str | None:
+    """Return 32 hex digits that are the same for the same question to the same model.
+
+    ``None`` for what is nested so deeply that it cannot be sent at all.
+    """
+    try:
+        body = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return None
     return hashlib.sha256(b"\n".join([model.encode(), location.encode(), body])).hexdigest()[:32]
 
 

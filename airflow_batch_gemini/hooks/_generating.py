@@ -1,8 +1,7 @@
-"""Direct calls of generateContent: repeated only while it is certain that nothing was billed."""
+"""Calls beside the job service; generateContent is asked again only where nothing can have been billed."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -53,12 +52,12 @@ class DirectCalls:
         :param patience: seconds for which refusals for want of quota, and hosts out of reach, are tried again.
         :param wanted: asked before it is tried again.
         """
+        import orjson
         from google.api_core.exceptions import RetryError
         from google.api_core.retry import Retry
 
-        with self._opening:
-            endpoint, session = self._session(location)
-        body = json.dumps(request).encode()
+        endpoint, session = self.session(location)
+        body = orjson.dumps(request)
         again = Retry(
             predicate=lambda error: isinstance(error, RefusedForNowError | _NotReachedError) and wanted(),
             initial=_FIRST_PAUSE,
@@ -73,16 +72,18 @@ class DirectCalls:
             raise
         return response
 
+    def session(self, location: str) -> tuple[str, Session]:
+        """Return endpoint and session: the client library would take seconds and 80 MB to load."""
+        with self._opening:
+            if location not in self._open:
+                endpoint, credentials = self._endpoint_of(location)
+                self._open[location] = (endpoint, _signing_session(credentials))
+            return self._open[location]
+
     def close(self) -> None:
         """Close every connection; the next call opens new ones."""
         while self._open:
             self._open.popitem()[1][1].close()
-
-    def _session(self, location: str) -> tuple[str, Session]:
-        if location not in self._open:
-            endpoint, credentials = self._endpoint_of(location)
-            self._open[location] = (endpoint, _signing_session(credentials))
-        return self._open[location]
 
 
 def _signing_session(credentials: Any) -> Session:

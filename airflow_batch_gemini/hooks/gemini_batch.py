@@ -34,8 +34,8 @@ from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
-    from google.auth.transport.requests import AuthorizedSession
     from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
+    from requests import Session
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
@@ -63,9 +63,8 @@ class GeminiBatchHook(GoogleBaseHook):
     ) -> None:
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self._clients: dict[str, JobServiceClient] = {}
-        self._direct = DirectCalls(self._parts)
+        self._direct = DirectCalls(self._place)
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
-        self._sessions: dict[str, tuple[str, AuthorizedSession]] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
 
@@ -147,7 +146,7 @@ class GeminiBatchHook(GoogleBaseHook):
         :raises ServiceError: they cannot be counted, for whatever reason.
         """
         with counting(model):
-            endpoint, session = self._session(location)
+            endpoint, session = self._direct.session(location)
             parent = _parent(project_id or self.project_id, location)
             url = f"{endpoint}/v1/{parent}/{names.model_path(model)}:countTokens"
             answer = _again(COUNT_SECONDS)(partial(_posted, session, url, countable(request)))()
@@ -193,8 +192,6 @@ class GeminiBatchHook(GoogleBaseHook):
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
         while self._clients:
             self._clients.popitem()[1].transport.close()
-        while self._sessions:
-            self._sessions.popitem()[1][1].close()
         self._direct.close()
 
     @classmethod
@@ -283,15 +280,6 @@ class GeminiBatchHook(GoogleBaseHook):
         while self._async_clients:
             await self._async_clients.popitem()[1].transport.close()
 
-    def _session(self, location: str) -> tuple[str, AuthorizedSession]:
-        """Return endpoint and session for plain calls: the client library takes seconds and 80 MB to load."""
-        if location not in self._sessions:
-            from google.auth.transport.requests import AuthorizedSession
-
-            endpoint, credentials = self._place(location)
-            self._sessions[location] = endpoint, AuthorizedSession(credentials)
-        return self._sessions[location]
-
     def _parts(self, location: str) -> tuple[str, Any]:
         """Return endpoint and credentials; what takes long happens here, off the event loop."""
         from google.cloud import aiplatform_v1  # noqa: F401  # importing it takes seconds
@@ -318,7 +306,7 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
     )
 
 
-def _posted(session: AuthorizedSession, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def _posted(session: Session, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Post *body* where it is meant to go and nowhere else, and return the answer."""
     import orjson
     from google.api_core.exceptions import from_http_response

@@ -119,6 +119,8 @@ class Canary:
         found: dict[str, Question] = {}
         for line, weight in zip(sample, weights, strict=True):
             identity = request_id(line.request, model=self._model, location=self._location)
+            if identity is None:
+                continue
             before = found[identity].weight if identity in found else 0.0
             found[identity] = Question(
                 request_id=identity, key=key_in(line.line), request=line.request, weight=before + weight

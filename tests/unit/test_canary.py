@@ -115,6 +115,8 @@ def test_the_same_question_has_the_same_id_whatever_the_order_of_its_members() -
         request_id({"a": 1, "b": 2}, model="m", location="k"),
     ]
     assert len({one, *others}) == 4
+    deep = orjson.loads(b'{"a":' * 300 + b"1" + b"}" * 300)
+    assert request_id(deep, model="m", location="l") is None, "it cannot be sent"
 
 
 @pytest.mark.parametrize(

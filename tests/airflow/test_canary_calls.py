@@ -279,6 +279,13 @@ def test_a_request_that_was_refused_is_asked_again_by_the_next_attempt(scene: Sc
     assert scene.kept[-1].fate is Fate.REFUSED
 
 
+def test_a_request_that_cannot_be_sent_is_left_out(scene: Scene) -> None:
+    """So deep a nesting fits into a table of requests, and through no door of Vertex AI."""
+    deep = b'{"key":"k_9","request":' + b'{"a":' * 300 + b"1" + b"}" * 301
+    found = scene.measure([*SAMPLE, SampledLine(part=0, row=9, line=deep)])
+    assert (found.rows, found.unasked, scene.billed) == (6, 0, 6)
+
+
 def test_a_model_that_is_not_served_there_ends_it_with_the_reason(scene: Scene) -> None:
     """Nothing was billed; once that is corrected, all rows are asked."""
     with pytest.raises(
