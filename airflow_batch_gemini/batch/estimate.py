@@ -164,14 +164,32 @@ def check_budget(estimate: BatchEstimate, max_cost_usd: Decimal | None) -> None:
             f"Nobody knows the price of {estimate.model}, so max_cost_usd={max_cost_usd:f} cannot be kept. Nothing was "
             "sent; give price=, USD per million tokens."
         )
+    fate = "Nothing was sent"
+    if estimate.output_from == "canary":
+        fate = "No job was sent, and the canary's few answers are paid for"
     narrower = [] if estimate.output_from in {"canary", "none"} else ["lower maxOutputTokens", "ask a canary"]
     narrower += [] if estimate.counted else ["let tokens be counted"]
     raise GateError(
         f"The batch of {estimate.total.rows:,} requests may cost {money(usd.high)} USD (low {money(usd.low)}, expected "
         f"{money(usd.expected)}; price {_dated(estimate.price_date)}), more than max_cost_usd={max_cost_usd:f}. "
-        f"Output: {_OUTPUT[estimate.output_from]}. Nothing was sent; "
+        f"Output: {_OUTPUT[estimate.output_from]}. {fate}; "
         f"{', or '.join([*narrower, 'send fewer rows', 'raise max_cost_usd'])}."
     )
+
+
+def check_floor(estimate: BatchEstimate, max_cost_usd: Decimal | None) -> None:
+    """Refuse a batch that costs more than it is allowed to even if its answers were empty: no canary can save it.
+
+    :param estimate: with no token for answers.
+    :raises GateError: naming the low estimate.
+    """
+    usd = estimate.usd
+    if max_cost_usd is not None and usd is not None and usd.low > max_cost_usd:
+        raise GateError(
+            f"The batch of {estimate.total.rows:,} requests costs at least {money(usd.low)} USD for its prompts "
+            f"alone (price {_dated(estimate.price_date)}), more than max_cost_usd={max_cost_usd:f}. Nothing was "
+            "sent, and the canary was not asked; send fewer rows, or raise max_cost_usd."
+        )
 
 
 def money(usd: Decimal) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.estimate import BatchEstimate
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, folder_segment
 from airflow_batch_gemini.exceptions import SourceError
@@ -105,6 +106,8 @@ class Manifest:
     """Rows left out because an earlier batch has their answer; they are no rows of this batch."""
     estimate: BatchEstimate | None = None
     """What the batch will cost, as it was estimated; informative only, not part of the fingerprint."""
+    canary: CanaryFigures | None = None
+    """What a few real answers showed; informative only, too. The answers themselves lie in ``canary/``."""
 
     @property
     def batch_id(self) -> str:
@@ -150,6 +153,8 @@ class Manifest:
             usd_low=None if usd is None else float(usd.low),
             usd_expected=None if usd is None else float(usd.expected),
             usd_high=None if usd is None else float(usd.high),
+            canary_rows=0 if self.canary is None else self.canary.judged,
+            canary_failures=0 if self.canary is None else self.canary.failures,
         )
 
     def to_xcom(self) -> list[dict[str, Any]]:
@@ -160,6 +165,7 @@ class Manifest:
         """Render ``manifest.json``: sorted keys, so that equal manifests are equal bytes."""
         document = {"format": FORMAT, **asdict(self), "batch_id": self.batch_id, "rows": self.rows}
         document["estimate"] = None if self.estimate is None else self.estimate.to_dict()
+        document["canary"] = None if self.canary is None else self.canary.to_dict()
         return json.dumps(document, sort_keys=True, indent=1).encode()
 
     @classmethod
@@ -177,6 +183,8 @@ class Manifest:
                     document[name] = Aside(**document[name])
             if document.get("estimate") is not None:
                 document["estimate"] = BatchEstimate.from_dict(document["estimate"])
+            if document.get("canary") is not None:
+                document["canary"] = CanaryFigures.from_dict(document["canary"])
             manifest = cls(**document)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise SourceError(
@@ -204,6 +212,10 @@ class BatchRef:
     """What the whole batch will cost at least, in USD; ``None``: nobody knows."""
     usd_expected: float | None = None
     usd_high: float | None = None
+    canary_rows: int = 0
+    """Rows that a canary had answered before."""
+    canary_failures: int = 0
+    """How many of those did not succeed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain dict that XCom keeps."""
@@ -282,6 +294,10 @@ class Workspace:
     def rejected(self) -> GcsUri:
         """Rows that a rule kept from being sent."""
         return self.folder / "requests/rejected.jsonl"
+
+    def canary(self, request_id: str) -> GcsUri:
+        """What a request of the canary was answered, or that it was asked."""
+        return self.folder / f"canary/{request_id}.json"
 
     def ledger(self, part: int) -> GcsUri:
         """What has been paid for; changed by compare-and-set only."""

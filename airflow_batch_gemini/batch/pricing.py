@@ -40,12 +40,16 @@ class Price:
     long_output: Decimal | None = None
     date: str = DATE
 
-    def rates(self, *, long: bool) -> Rates:
-        """Return the batch prices as whole numbers, so that Python and SQL reckon alike."""
+    def rates(self, *, long: bool, batch: bool = True) -> Rates:
+        """Return the prices as whole numbers, so that Python and SQL reckon alike.
+
+        :param batch: those of a batch job; otherwise those of direct calls.
+        """
+        share = _BATCH if batch else Decimal(1)
         paid_in = self.long_input if long and self.long_input is not None else self.input
         paid_out = self.long_output if long and self.long_output is not None else self.output
         return Rates(
-            prompt=_nano(paid_in * _BATCH), cached=_nano(paid_in * _CACHED), output=_nano(paid_out * _BATCH)
+            prompt=_nano(paid_in * share), cached=_nano(paid_in * _CACHED), output=_nano(paid_out * share)
         )
 
     @property
@@ -66,7 +70,7 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Nano-dollars per million tokens in a batch job."""
+    """Nano-dollars per million tokens."""
 
     prompt: int
     cached: int
@@ -160,11 +164,15 @@ def cost(
     cached: int | None = None,
     output: int | None = None,
     thoughts: int | None = None,
+    batch: bool = True,
 ) -> Decimal | None:
-    """Return what one response cost in USD, to the billionth; ``None`` when price or prompt tokens are unknown."""
+    """Return what one response cost in USD, to the billionth; ``None`` when price or prompt tokens are unknown.
+
+    :param batch: of a batch job; otherwise of a direct call, at the standard price.
+    """
     if price is None or prompt is None:
         return None
-    rates = price.rates(long=prompt > LONG_CONTEXT)
+    rates = price.rates(long=prompt > LONG_CONTEXT, batch=batch)
     paid = max(prompt - (cached or 0), 0) * rates.prompt
     paid += (cached or 0) * rates.cached + ((output or 0) + (thoughts or 0)) * rates.output
     return Decimal((paid + MILLION // 2) // MILLION).scaleb(-9)

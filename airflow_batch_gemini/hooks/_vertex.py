@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 60.0
 """How long one request may take."""
-_AMBIGUOUS = frozenset({408, 409, 429, 499})
+AMBIGUOUS = frozenset({408, 409, 429, 499})
 """4xx that do not say that nothing was done; 499 is CANCELLED: broken off, perhaps after the job was made."""
 _SETTING_UP = re.compile(r"service agents? .*(?:provision|creat)", re.IGNORECASE)
 """A project's first job is refused with FAILED_PRECONDITION until Google has made the accounts it runs as."""
@@ -162,7 +162,7 @@ def one_payment(display_name: str) -> Iterator[None]:
                 http_status=status,
                 pause_seconds=_retry_after(error.response),
             ) from error
-        if 400 <= status < 500 and status not in _AMBIGUOUS:
+        if 400 <= status < 500 and status not in AMBIGUOUS:
             raise SubmitRefusedError(
                 f"Vertex AI refused job {display_name!r} ({_told(error)}). Nothing was created or paid; "
                 "correct it and submit again."

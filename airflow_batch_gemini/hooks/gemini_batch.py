@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -14,12 +14,13 @@ from airflow_batch_gemini.batch import names
 from airflow_batch_gemini.batch.endpoints import vertex_host
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.job_body import job_body
-from airflow_batch_gemini.batch.names import JobName
+from airflow_batch_gemini.batch.names import JobName, model_path
 from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
 from airflow_batch_gemini.batch.weighing import countable
 from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
+from airflow_batch_gemini.hooks._generating import DirectCalls
 from airflow_batch_gemini.hooks._sharing import lend
 from airflow_batch_gemini.hooks._vertex import (
     REQUEST_SECONDS,
@@ -33,8 +34,8 @@ from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
-    from google.auth.transport.requests import AuthorizedSession
     from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
+    from requests import Session
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
@@ -62,8 +63,8 @@ class GeminiBatchHook(GoogleBaseHook):
     ) -> None:
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self._clients: dict[str, JobServiceClient] = {}
+        self._direct = DirectCalls(self._place)
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
-        self._sessions: dict[str, tuple[str, AuthorizedSession]] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
 
@@ -145,11 +146,36 @@ class GeminiBatchHook(GoogleBaseHook):
         :raises ServiceError: they cannot be counted, for whatever reason.
         """
         with counting(model):
-            endpoint, session = self._session(location)
+            endpoint, session = self._direct.session(location)
             parent = _parent(project_id or self.project_id, location)
             url = f"{endpoint}/v1/{parent}/{names.model_path(model)}:countTokens"
             answer = _again(COUNT_SECONDS)(partial(_posted, session, url, countable(request)))()
             return int(answer["totalTokens"])
+
+    def generate_content(
+        self,
+        *,
+        project_id: str,
+        location: str,
+        model: str,
+        request: Mapping[str, Any],
+        patience: float = 60.0,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> dict[str, Any]:
+        """Ask for one answer at once, at the standard price, and return the response. Safe from several threads.
+
+        It is sent again only where nothing can have been billed: refused for want of quota (429), or never connected.
+
+        :param model: a model id, or a model's path.
+        :param patience: seconds for which such a call is tried again.
+        :param wanted: asked before it is.
+        :raises RequestRefusedError: Vertex AI refused it (4xx): nothing was billed.
+        :raises ServiceError: 429 until the end, no connection, or no token: nothing was billed.
+        :raises PaymentUnknownError: anything else: an answer may have been billed.
+        """
+        parent, path = _parent(project_id, location), model_path(model)
+        name = path if path.startswith("projects/") else f"{parent}/{path}"
+        return self._direct.ask(location, f"/v1/{name}:generateContent", request, patience, wanted)
 
     def client(self, location: str) -> JobServiceClient:
         """Return the client that talks to *location*'s host."""
@@ -166,8 +192,7 @@ class GeminiBatchHook(GoogleBaseHook):
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
         while self._clients:
             self._clients.popitem()[1].transport.close()
-        while self._sessions:
-            self._sessions.popitem()[1][1].close()
+        self._direct.close()
 
     @classmethod
     def shared(
@@ -255,15 +280,6 @@ class GeminiBatchHook(GoogleBaseHook):
         while self._async_clients:
             await self._async_clients.popitem()[1].transport.close()
 
-    def _session(self, location: str) -> tuple[str, AuthorizedSession]:
-        """Return endpoint and session for plain calls: the client library takes seconds and 80 MB to load."""
-        if location not in self._sessions:
-            from google.auth.transport.requests import AuthorizedSession
-
-            endpoint, credentials = self._place(location)
-            self._sessions[location] = endpoint, AuthorizedSession(credentials)
-        return self._sessions[location]
-
     def _parts(self, location: str) -> tuple[str, Any]:
         """Return endpoint and credentials; what takes long happens here, off the event loop."""
         from google.cloud import aiplatform_v1  # noqa: F401  # importing it takes seconds
@@ -290,7 +306,7 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
     )
 
 
-def _posted(session: AuthorizedSession, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def _posted(session: Session, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Post *body* where it is meant to go and nowhere else, and return the answer."""
     import orjson
     from google.api_core.exceptions import from_http_response
