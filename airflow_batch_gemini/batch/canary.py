@@ -16,7 +16,7 @@ from airflow_batch_gemini.batch.outcome import Outcome, Reading
 from airflow_batch_gemini.batch.pricing import Price, cost
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.batch.schema import Shape
-from airflow_batch_gemini.exceptions import GateError
+from airflow_batch_gemini.exceptions import GateError, ServiceError
 
 MAX_ROWS = 1000
 _MOST_TOKENS = 10**8
@@ -162,43 +162,43 @@ def refused_altogether(answers: Iterable[CanaryAnswer]) -> int | None:
     return found[0].code if found and refused else None
 
 
-def too_many_failures(found: CanaryFigures, max_failure_rate: float) -> bool:
-    """Whether the sample shows that more rows than *max_failure_rate* would fail.
+def check_failures(found: CanaryFigures, max_failure_rate: float | None, *, answers: str) -> None:
+    """Refuse a batch of which the sample shows that more rows than *max_failure_rate* would fail.
 
     The lower bound of the interval decides, not the share of the sample: of 20 rows, one that fails by bad luck is
-    5 % already. With 20 rows and 0.05 the third failure stops a batch (a batch with 5 % of failures is stopped once
-    in thirteen times, one with 20 % four times in five, one with 40 % practically always); more rows tell more. 0
-    stops at the first failure.
-    """
-    return found.failure_rate is not None and found.failure_rate.low > max_failure_rate
-
-
-def _count(tokens: int | None) -> int | None:
-    """Return a count that can be one: whatever an answer says, nothing is reckoned with what no model can do."""
-    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
-
-
-def check_failures(found: CanaryFigures, max_failure_rate: float | None, *, answers: str) -> None:
-    """Refuse a batch of which too many rows would fail, or of which nobody knows.
+    5 % already. With 20 rows and 0.05 the third failure stops a batch: one with 5 % of failures is stopped once in
+    thirteen times, one with 20 % four times in five, one with 40 % practically always; more rows tell more. 0 stops
+    at the first failure.
 
     :param answers: where the canary's answers lie.
     :raises GateError: with counts, and what to do.
+    :raises ServiceError: some rows could not be asked yet, and those that were show nothing bad.
     """
     if max_failure_rate is None:
         return
     kept = f"No job was sent; the canary's answers are kept in {answers} and paid for"
-    if found.failure_rate is None:
+    if found.failure_rate is None and not found.unasked:
         raise GateError(
             f"No answer came to any of the {found.rows:,} rows that the canary asked, so max_failure_rate= cannot be "
             f"judged. {kept}, perhaps. Delete that folder to ask anew, then clear this task."
         )
-    if too_many_failures(found, max_failure_rate):
+    if found.failure_rate is not None and found.failure_rate.low > max_failure_rate:
         ended = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
         raise GateError(
             f"Of {found.judged:,} rows that the canary asked {found.failures:,} did not succeed ({ended}): at least "
             f"{_percent(found.failure_rate.low)} of all rows would not, and max_failure_rate={max_failure_rate:g}. "
             f"{kept}. Look at them and correct template or rows, or raise max_failure_rate=; then clear this task."
         )
+    if found.unasked:
+        raise ServiceError(
+            f"{found.unasked:,} rows of the canary could not be asked in time, so max_failure_rate= cannot be judged. "
+            f"No job was sent; the {found.rows:,} answers so far are kept, and a retry asks the rest."
+        )
+
+
+def _count(tokens: int | None) -> int | None:
+    """Return a count that can be one: whatever an answer says, nothing is reckoned with what no model can do."""
+    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
 
 
 def _prompt(reading: Reading) -> int | None:
