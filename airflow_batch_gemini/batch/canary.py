@@ -145,7 +145,7 @@ def figures(
         prompt_tokens=mean(_prompt),
         output_tokens=mean(_output),
         thoughts_tokens=mean(_thoughts),
-        paid_output_tokens=mean(lambda reading: _output(reading) + _thoughts(reading)),
+        paid_output_tokens=mean(_paid),
         failure_rate=intervals.share(
             [reading.outcome is not Outcome.SUCCEEDED for reading, _ in found],
             [weight for _, weight in found],
@@ -205,12 +205,24 @@ def _prompt(reading: Reading) -> int | None:
     return _count(reading.tokens.prompt)
 
 
-def _output(reading: Reading) -> int:
-    return _count(reading.tokens.output) or 0
+def _output(reading: Reading) -> int | None:
+    return _answered(reading, reading.tokens.output)
 
 
-def _thoughts(reading: Reading) -> int:
-    return _count(reading.tokens.thoughts) or 0
+def _thoughts(reading: Reading) -> int | None:
+    return _answered(reading, reading.tokens.thoughts)
+
+
+def _paid(reading: Reading) -> int | None:
+    output, thoughts = _output(reading), _thoughts(reading)
+    return None if output is None or thoughts is None else output + thoughts
+
+
+def _answered(reading: Reading, tokens: int | None) -> int | None:
+    """Return a count of what was answered: 0 where it is left out, unknown where the response counts nothing at all."""
+    if reading.code is None and _prompt(reading) is None:
+        return None
+    return 0 if tokens is None else _count(tokens)
 
 
 def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: Price | None) -> str | None:

@@ -156,6 +156,17 @@ def test_counts_tokens_and_cost_add_up() -> None:
     assert found.cost_usd is None, "an answer that was lost may have been billed"
 
 
+@pytest.mark.parametrize(
+    "usage", [{}, {"promptTokenCount": 5, "candidatesTokenCount": 10**12}, {"candidatesTokenCount": 7}]
+)
+def test_an_answer_that_does_not_say_its_tokens_is_no_answer_of_none(usage: dict[str, Any]) -> None:
+    """The mean is that of the others: a budget must not be kept by what nobody counted."""
+    silent = NOTE.answered({**response(), "usageMetadata": usage})
+    found = figures(*[NOTE.answered(response())] * 2, silent).paid_output_tokens
+    assert found is not None
+    assert found.expected == 15
+
+
 def test_a_direct_answer_costs_the_standard_price_not_half_of_it() -> None:
     """100 tokens at 1.50 and 15 at 9 USD a million, for each of two rows."""
     found = figures(NOTE.answered(response()), NOTE.answered(response()), NOTE.refused(400))
