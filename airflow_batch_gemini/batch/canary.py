@@ -16,7 +16,7 @@ from airflow_batch_gemini.batch.outcome import Outcome, Reading
 from airflow_batch_gemini.batch.pricing import Price, cost
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.batch.schema import Shape
-from airflow_batch_gemini.exceptions import GateError
+from airflow_batch_gemini.exceptions import GateError, ServiceError
 
 MAX_ROWS = 1000
 _MOST_TOKENS = 10**8
@@ -145,7 +145,7 @@ def figures(
         prompt_tokens=mean(_prompt),
         output_tokens=mean(_output),
         thoughts_tokens=mean(_thoughts),
-        paid_output_tokens=mean(lambda reading: _output(reading) + _thoughts(reading)),
+        paid_output_tokens=mean(_paid),
         failure_rate=intervals.share(
             [reading.outcome is not Outcome.SUCCEEDED for reading, _ in found],
             [weight for _, weight in found],
@@ -162,15 +162,38 @@ def refused_altogether(answers: Iterable[CanaryAnswer]) -> int | None:
     return found[0].code if found and refused else None
 
 
-def too_many_failures(found: CanaryFigures, max_failure_rate: float) -> bool:
-    """Whether the sample shows that more rows than *max_failure_rate* would fail.
+def check_failures(found: CanaryFigures, max_failure_rate: float | None, *, answers: str) -> None:
+    """Refuse a batch of which the sample shows that more rows than *max_failure_rate* would fail.
 
     The lower bound of the interval decides, not the share of the sample: of 20 rows, one that fails by bad luck is
-    5 % already. With 20 rows and 0.05 the third failure stops a batch (a batch with 5 % of failures is stopped once
-    in thirteen times, one with 20 % four times in five, one with 40 % practically always); more rows tell more. 0
-    stops at the first failure.
+    5 % already. With 20 rows and 0.05 the third failure stops a batch: one with 5 % of failures is stopped once in
+    thirteen times, one with 20 % four times in five, one with 40 % practically always; more rows tell more. 0 stops
+    at the first failure.
+
+    :param answers: where the canary's answers lie.
+    :raises GateError: with counts, and what to do.
+    :raises ServiceError: some rows could not be asked yet, and those that were show nothing bad.
     """
-    return found.failure_rate is not None and found.failure_rate.low > max_failure_rate
+    if max_failure_rate is None:
+        return
+    kept = f"No job was sent; the canary's answers are kept in {answers} and paid for"
+    if found.failure_rate is None and not found.unasked:
+        raise GateError(
+            f"No answer came to any of the {found.rows:,} rows that the canary asked, so max_failure_rate= cannot be "
+            f"judged. {kept}, perhaps. Delete that folder to ask anew, then clear this task."
+        )
+    if found.failure_rate is not None and found.failure_rate.low > max_failure_rate:
+        ended = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
+        raise GateError(
+            f"Of {found.judged:,} rows that the canary asked {found.failures:,} did not succeed ({ended}): at least "
+            f"{_percent(found.failure_rate.low)} of all rows would not, and max_failure_rate={max_failure_rate:g}. "
+            f"{kept}. Look at them and correct template or rows, or raise max_failure_rate=; then clear this task."
+        )
+    if found.unasked:
+        raise ServiceError(
+            f"{found.unasked:,} rows of the canary could not be asked in time, so max_failure_rate= cannot be judged. "
+            f"No job was sent; the {found.rows:,} answers so far are kept, and a retry asks the rest."
+        )
 
 
 def _count(tokens: int | None) -> int | None:
@@ -178,39 +201,28 @@ def _count(tokens: int | None) -> int | None:
     return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
 
 
-def check_failures(found: CanaryFigures, max_failure_rate: float | None, *, answers: str) -> None:
-    """Refuse a batch of which too many rows would fail, or of which nobody knows.
-
-    :param answers: where the canary's answers lie.
-    :raises GateError: with counts, and what to do.
-    """
-    if max_failure_rate is None:
-        return
-    kept = f"No job was sent; the canary's answers are kept in {answers} and paid for"
-    if found.failure_rate is None:
-        raise GateError(
-            f"No answer came to any of the {found.rows:,} rows that the canary asked, so max_failure_rate= cannot be "
-            f"judged. {kept}, perhaps. Delete that folder to ask anew, then clear this task."
-        )
-    if too_many_failures(found, max_failure_rate):
-        ended = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
-        raise GateError(
-            f"Of {found.judged:,} rows that the canary asked {found.failures:,} did not succeed ({ended}): at least "
-            f"{_percent(found.failure_rate.low)} of all rows would not, and max_failure_rate={max_failure_rate:g}. "
-            f"{kept}. Look at them and correct template or rows, or raise max_failure_rate=; then clear this task."
-        )
-
-
 def _prompt(reading: Reading) -> int | None:
     return _count(reading.tokens.prompt)
 
 
-def _output(reading: Reading) -> int:
-    return _count(reading.tokens.output) or 0
+def _output(reading: Reading) -> int | None:
+    return _answered(reading, reading.tokens.output)
 
 
-def _thoughts(reading: Reading) -> int:
-    return _count(reading.tokens.thoughts) or 0
+def _thoughts(reading: Reading) -> int | None:
+    return _answered(reading, reading.tokens.thoughts)
+
+
+def _paid(reading: Reading) -> int | None:
+    output, thoughts = _output(reading), _thoughts(reading)
+    return None if output is None or thoughts is None else output + thoughts
+
+
+def _answered(reading: Reading, tokens: int | None) -> int | None:
+    """Return a count of what was answered: 0 where it is left out, unknown where the response counts nothing at all."""
+    if reading.code is None and _prompt(reading) is None:
+        return None
+    return 0 if tokens is None else _count(tokens)
 
 
 def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: Price | None) -> str | None:

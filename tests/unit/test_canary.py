@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from airflow_batch_gemini.batch.outcome import Line, Outcome, classify
 from airflow_batch_gemini.batch.pricing import price_of
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.exceptions import GateError, ServiceError
 
 NOTE = CanaryAnswer(request_id="r" * 32, key="k_1", nonce="n")
 USAGE = {"promptTokenCount": 100, "candidatesTokenCount": 10, "thoughtsTokenCount": 5}
@@ -154,6 +156,17 @@ def test_counts_tokens_and_cost_add_up() -> None:
     assert found.cost_usd is None, "an answer that was lost may have been billed"
 
 
+@pytest.mark.parametrize(
+    "usage", [{}, {"promptTokenCount": 5, "candidatesTokenCount": 10**12}, {"candidatesTokenCount": 7}]
+)
+def test_an_answer_that_does_not_say_its_tokens_is_no_answer_of_none(usage: dict[str, Any]) -> None:
+    """The mean is that of the others: a budget must not be kept by what nobody counted."""
+    silent = NOTE.answered({**response(), "usageMetadata": usage})
+    found = figures(*[NOTE.answered(response())] * 2, silent).paid_output_tokens
+    assert found is not None
+    assert found.expected == 15
+
+
 def test_a_direct_answer_costs_the_standard_price_not_half_of_it() -> None:
     """100 tokens at 1.50 and 15 at 9 USD a million, for each of two rows."""
     found = figures(NOTE.answered(response()), NOTE.answered(response()), NOTE.refused(400))
@@ -162,6 +175,14 @@ def test_a_direct_answer_costs_the_standard_price_not_half_of_it() -> None:
     assert unknown.cost_usd is None
     silent = {**response(), "usageMetadata": {}}
     assert figures(NOTE.answered(response()), NOTE.answered(silent)).cost_usd is None
+
+
+def stopped(found: CanaryFigures, limit: float) -> bool:
+    try:
+        canary.check_failures(found, limit, answers="gs://b/canary/")
+    except GateError as error:
+        return re.search(r"No job was sent; .* gs://b/canary/ and paid for", str(error)) is not None
+    return False
 
 
 @pytest.mark.parametrize(
@@ -185,14 +206,27 @@ def test_the_gate_closes_when_the_sample_shows_more_failures_than_allowed(
     """Not at the first row that fails by bad luck: the lower bound of the interval decides."""
     good, bad = NOTE.answered(response()), NOTE.answered(response("no JSON"))
     found = figures(*[bad] * failures, *[good] * (rows - failures))
-    assert canary.too_many_failures(found, limit) is stops
+    assert stopped(found, limit) is stops
+
+
+def test_a_gate_is_open_to_nobody_it_cannot_judge() -> None:
+    """No answer at all is for a person to look at; rows that were not asked yet are for a retry, unless it is clear."""
+    bad = NOTE.answered(response("no JSON"))
+    assert stopped(figures(NOTE, NOTE), 1.0)
+    for answers in ([None, None], [NOTE, None], [NOTE.answered(response()), None]):
+        with pytest.raises(
+            ServiceError, match=r"could not be asked in time.* No job was sent; .* a retry asks"
+        ):
+            canary.check_failures(figures(*answers), 0.1, answers="x")
+    assert stopped(figures(bad, bad, bad, None), 0.1)
+    canary.check_failures(figures(NOTE, None), None, answers="x")
 
 
 def test_a_canary_of_the_whole_batch_is_no_sample() -> None:
     """Its share is the batch's own; then one row of twenty is more than 4 %."""
     answers = [NOTE.answered(response("no JSON")), *[NOTE.answered(response())] * 19]
-    assert canary.too_many_failures(figures(*answers, population=20), 0.04)
-    assert not canary.too_many_failures(figures(*answers, population=21), 0.04)
+    assert stopped(figures(*answers, population=20), 0.04)
+    assert not stopped(figures(*answers, population=21), 0.04)
 
 
 @pytest.mark.parametrize(
