@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint, names
 from airflow_batch_gemini.batch.lint import RULES, OnLint
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
@@ -212,7 +213,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             plan = self._plan(context, hook)
             dataset = plan.requests
             if self.template is not None:
-                lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
+                lint.refuse_template(lint_request(self.template.request, importer=dataset is None))
             if dataset is None:
                 manifest = self._on_storage(plan, hook, context)
             else:
