@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_batch_gemini.batch.lint import RULES, Finding, ImporterWalk, lint_request
+from airflow_batch_gemini.batch.lint import RULES, Finding
+from airflow_batch_gemini.batch.lint_request import ImporterWalk, lint_request
 from airflow_batch_gemini.batch.lint_shape import Frame, Path, Shapes, pieces_of
 
 MAX_PATHS = 10_000

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import Price
@@ -117,6 +118,8 @@ class Report:
     """Rows that share another row's request, which was paid for once."""
     answered_before: int = 0
     """Rows left out because an earlier batch has their answer; not among *rows*."""
+    canary: CanaryFigures | None = None
+    """What a canary found before; its answers cost the standard price, which is no part of *cost_usd*."""
     attempt: str = ""
     """The task instance that loaded; later ones compare greater."""
 
@@ -124,6 +127,7 @@ class Report:
         """Return what XCom and ``report.json`` keep. Money is in USD."""
         document = asdict(self)
         document["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        document["canary"] = None if self.canary is None else self.canary.to_dict()
         return document
 
     def counts(self) -> dict[str, Any]:
@@ -163,6 +167,7 @@ class Report:
         notes: Sequence[str] = (),
         copies: int = 0,
         answered_before: int = 0,
+        canary: CanaryFigures | None = None,
         attempt: str = "",
     ) -> Report:
         """Put a report together.
@@ -192,6 +197,7 @@ class Report:
             notes=list(notes),
             copies=copies,
             answered_before=answered_before,
+            canary=canary,
             attempt=attempt,
         )
 
@@ -208,6 +214,9 @@ class Report:
         cells += [(name, f"{count:,}") for name, count in seldom.items() if count]
         cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
         cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
+        if self.canary is not None:
+            paid = "unknown" if self.canary.cost_usd is None else f"{self.canary.cost_usd} USD"
+            cells.append(("cost of the canary", f"{paid}, beside that"))
         if self.without_tokens:
             cells.append(("rows of unknown cost", f"{self.without_tokens:,}"))
         cells += list(self.tables.items())

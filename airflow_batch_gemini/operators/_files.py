@@ -23,6 +23,7 @@ from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.reuse import RowSet, Sieve, key_number
 from airflow_batch_gemini.batch.rows import Places, RowBatch
+from airflow_batch_gemini.batch.sampling import Sampler
 from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, RowError
 from airflow_batch_gemini.operators._asides import AsideFile, created
 from airflow_batch_gemini.operators._unsent import Unsent
@@ -75,6 +76,8 @@ class RequestFiles:
         self._rejected = AsideFile(hook, workspace.rejected)
         self.broken: Counter[str] = Counter()
         """Rules that rows were left out for: how often."""
+        self.sampler = Sampler()
+        """Has seen every line that was written."""
         self._writer: ObjectWriter | None = None
         self._rows: list[int] = []
         self._written: list[ObjectInfo] = []
@@ -220,6 +223,7 @@ class RequestFiles:
             )
             self._rows.append(0)
         self._writer.writelines(piece.lines)
+        self.sampler.add(len(self._rows) - 1, piece.lines)
         self._rows[-1] += len(piece.lines)
         self._size += sum(map(len, piece.lines))
         if time.monotonic() - self._told >= PROGRESS_SECONDS:

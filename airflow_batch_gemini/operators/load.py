@@ -181,6 +181,7 @@ class GeminiBatchLoadOperator(BaseOperator):
             notes=notes,
             copies=plan.manifest.copies.rows if plan.manifest.copies else 0,
             answered_before=plan.manifest.answered,
+            canary=plan.manifest.canary,
             attempt=attempt,
         )
         return self._tell(context, plan, report)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
@@ -16,25 +17,34 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint, names
 from airflow_batch_gemini.batch.lint import RULES, OnLint
-from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.lint_request import lint_request
+from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
+from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
+from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
 from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
+from airflow_batch_gemini.operators._estimate import Sample
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
+from airflow_batch_gemini.operators._outlook import Outlook, outlook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.operators._files import RequestFiles
     from airflow_batch_gemini.operators._rows import Source
+    from airflow_batch_gemini.operators._tables import RequestTables
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +68,10 @@ class Plan:
 class GeminiBatchPrepareOperator(BaseOperator):
     """Make one request of every row, check all of them, and write them down for the jobs to come.
 
-    Nothing is paid here. Requests are streamed to the workspace with the memory of a few thousand rows, or, with
-    *requests_dataset*, made by BigQuery without a byte passing the worker. ``manifest.json`` is written last: whatever
-    ends a preparation early leaves nothing that the next task would take for a batch. Run again over the same rows it
-    writes the same bytes.
+    No job is made here, and nothing is paid unless *canary_rows* asks for it. Requests are streamed to the workspace
+    with the memory of a few thousand rows, or, with *requests_dataset*, made by BigQuery without their passing the
+    worker but for a sample. ``manifest.json`` is written last: whatever ends a preparation early leaves nothing that
+    the next task would take for a batch. Run again over the same rows it writes the same bytes.
 
     Returns the batch as a list with a small dict for each part, to map the submit operator over.
 
@@ -98,6 +108,21 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param incremental: leave out rows whose answer to the same request is in *results_table* from another batch that
         was prepared with *incremental* or *dedupe*. When that are all rows, this task and what follows are skipped.
     :param results_table: ``[project.]dataset.table``, what the load operator is given. Templated.
+    :param count_tokens_rows: requests whose tokens Vertex AI counts, free of charge, for the estimate; 0: none. Where
+        it does not, the estimate takes four bytes of text for a token, has wider bounds, and the log has a warning.
+    :param max_cost_usd: fail, and leave no batch, when the batch may cost more: its high estimate decides, since a
+        budget is a promise. Without *canary_rows* nobody has measured an answer, so each is taken to be as long as
+        ``maxOutputTokens`` lets it be, or the model where that is not set. Needs a model of known price, or *price*.
+        What a canary costs itself is not counted. Templated.
+    :param price: USD per million tokens at the standard rate, ``{"input": 1.5, "output": 9}``, where the list of this
+        package is not right for you; a batch costs half.
+    :param canary_rows: so many of the requests, or all when there are fewer, are answered first by direct calls, at
+        the standard price: twice that of the batch, which sends them again. 2 to 1,000; 0, the default: none. What
+        they show is told and kept, and their tokens make the estimate. Over all attempts a request is asked once; an
+        answer that was lost, which may be paid for, is not asked for again.
+    :param max_failure_rate: fail, and leave no batch, when the canary shows that a larger share of rows would not
+        succeed, by the rule of the load. It has to show it: the lower bound of the 95 % interval (Wilson's) is
+        compared, so that one row with bad luck stops nothing. With 20 rows and 0.05 the third failure does.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -106,7 +131,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "sql", "parameters", "source_table", "source_uri", "op_args", "op_kwargs",
         "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset", "results_table",
-        "project_id", "gcp_conn_id", "impersonation_chain",
+        "max_cost_usd", "project_id", "gcp_conn_id", "impersonation_chain",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -136,6 +161,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
         dedupe: bool = False,
         incremental: bool = False,
         results_table: str | None = None,
+        count_tokens_rows: int = SAMPLE_ROWS,
+        max_cost_usd: float | str | None = None,
+        price: Price | Mapping[str, Any] | None = None,
+        canary_rows: int = 0,
+        max_failure_rate: float | None = None,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -163,9 +193,15 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.dedupe = dedupe
         self.incremental = incremental
         self.results_table = results_table
+        self.count_tokens_rows = count_tokens_rows
+        self.max_cost_usd = max_cost_usd
+        self.price = price
+        self.canary_rows = canary_rows
+        self.max_failure_rate = max_failure_rate
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+        self._killed = False
         check_arguments(self, rendered=False)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -177,8 +213,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
             plan = self._plan(context, hook)
             dataset = plan.requests
             if self.template is not None:
-                lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
-            manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook, context)
+                lint.refuse_template(lint_request(self.template.request, importer=dataset is None))
+            if dataset is None:
+                manifest = self._on_storage(plan, hook, context)
+            else:
+                manifest = self._in_bigquery(plan, hook, dataset)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         if manifest.copies or manifest.answered:
             self.log.info(
@@ -187,6 +226,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 f"{manifest.answered:,}",
             )
         return manifest.to_xcom()
+
+    def on_kill(self) -> None:
+        """Ask no more rows of a canary. ``execute`` goes on meanwhile, and may just be writing down an answer."""
+        self._killed = True
 
     def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
         check_arguments(self, rendered=True)
@@ -235,18 +278,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
             on_lint=self.on_lint,
         ) as files:
             parts = files.write(source.batches(hook), renderer=renderer, limits=plan.limits)
-            broken = files.broken + (renderer.found if isinstance(renderer, ReadyMade) else Counter())
-            for rule, count in sorted(broken.items()):
-                self.log.warning(
-                    "%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix
-                )
-            if not parts and not files.answered:
-                why = "no row that breaks no rule" if files.rejected else "no rows"
-                raise SourceError(f"{source} has {why}. Nothing was sent.")
+            found = renderer.found if isinstance(renderer, ReadyMade) else Counter[str]()
+            self._judge(parts, files, source=str(source), found=found)
+            outlook = self._outlook(plan, Sample(files.sampler.sizes, files.sampler.kept), hook)
             files.verify()
-            return self._keep(
-                plan, parts, copies=files.copies, rejected=files.rejected, answered=files.answered
-            )
+            return self._keep(plan, parts, files, outlook=outlook)
 
     def _source(self, plan: Plan, context: Context) -> Source:
         from airflow_batch_gemini.operators._rows import Source
@@ -280,7 +316,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             strict=self.on_lint != "ignore",
         )
 
-    def _in_bigquery(self, plan: Plan, dataset: DatasetName) -> Manifest:
+    def _in_bigquery(self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
         from airflow_batch_gemini.operators._tables import RequestTables
 
@@ -296,6 +332,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 salt=uuid4().hex,
                 log=self.log,
                 parameters=self.parameters,
+                on_lint=self.on_lint,
             ) as tables:
                 sql = str(self.sql) if plan.table is None else f"SELECT * FROM {plan.table.sql}"
                 parts = tables.make(
@@ -305,21 +342,42 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     limits=plan.limits,
                     reuse=self._reuse(plan, warehouse),
                 )
-                return self._keep(plan, parts, copies=tables.copies, answered=tables.answered)
+                self._judge(parts, tables, source="The query")
+                sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
+                outlook = self._outlook(plan, Sample(sizes, tables.sample(parts)), hook)
+                return self._keep(plan, parts, tables, outlook=outlook)
+
+    def _judge(
+        self,
+        parts: tuple[Part, ...],
+        made: RequestFiles | RequestTables,
+        *,
+        source: str,
+        found: Mapping[str, int] = _NOTHING,
+    ) -> None:
+        """Tell which rules rows break; refuse a source that leaves no row.
+
+        :param found: what rows break and are sent all the same.
+        """
+        for rule, count in sorted((made.broken + Counter(found)).items()):
+            self.log.warning("%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix)
+        if not parts and not made.answered:
+            why = "no row that breaks no rule" if made.rejected else "no rows"
+            raise SourceError(f"{source} has {why}. Nothing was sent.")
 
     def _keep(
         self,
         plan: Plan,
         parts: tuple[Part, ...],
+        made: RequestFiles | RequestTables,
         *,
-        copies: Aside | None,
-        answered: int,
-        rejected: Aside | None = None,
+        outlook: Outlook,
     ) -> Manifest:
         if not parts:
+            but = f", but for {made.rejected.rows:,} that break a rule" if made.rejected else ""
             raise AirflowSkipException(
-                f"All {answered:,} rows have the answers to the same requests in {plan.results} already. Nothing was "
-                "sent."
+                f"All {made.answered:,} rows have the answers to the same requests in {plan.results} already{but}. "
+                "Nothing was sent."
             )
         manifest = Manifest(
             identity=plan.identity,
@@ -336,12 +394,17 @@ class GeminiBatchPrepareOperator(BaseOperator):
             created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             attempt=plan.attempt,
             fingerprinted=self.dedupe or self.incremental,
-            copies=copies,
-            rejected=rejected,
-            answered=answered,
+            copies=made.copies,
+            rejected=made.rejected,
+            answered=made.answered,
+            estimate=outlook.estimate,
+            canary=outlook.canary,
         )
         plan.keeper.keep(manifest)
         return manifest
+
+    def _outlook(self, plan: Plan, sample: Sample, hook: WorkspaceHook) -> Outlook:
+        return outlook(self, plan, sample, hook, killed=lambda: self._killed)
 
     def _sieve(self, plan: Plan) -> Sieve | None:
         if not (self.dedupe or self.incremental):

@@ -16,6 +16,7 @@ from request_corpus import GOOGLES_OWN, PLAIN, USER, importer_traps, requests
 from airflow_batch_gemini.batch import lint, lint_file, lint_shape
 from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.lint_lines import LineLinter
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.models import lint_model
 
 CORPUS, TRAPS = requests(), list(importer_traps())
@@ -76,7 +77,7 @@ def test_a_null_is_fine_where_a_scalar_may_stand() -> None:
     """Before and after one; a template has no reason to send it."""
     null = {**PLAIN, "generationConfig": {"temperature": None}}
     assert found(null, {**PLAIN, "generationConfig": {"temperature": 1}}, null) == [[], [], []]
-    assert [one.rule.id for one in lint.lint_request(null, importer=True)] == ["GB104"]
+    assert [one.rule.id for one in lint_request(null, importer=True)] == ["GB104"]
 
 
 def test_an_empty_list_goes_with_any_list() -> None:
