@@ -19,7 +19,11 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 """What a name may end in after the extension of its format."""
 Format = Literal["jsonl", "csv", "parquet"]
 
-ROWS_PER_BATCH = 1000
+ROWS_PER_BATCH = 500
+"""Fewer than the objects after which Python's garbage collector looks for garbage: rows that come and go in such
+batches never set it off."""
+ROWS_FOR_COLUMNS = 1000
+"""How many rows tell what columns there are, where each may leave some out."""
 BYTES_PER_BATCH = 4 << 20
 BYTES_PER_READ = 4 << 20
 MAX_LINE_BYTES = 100_000_000
@@ -63,18 +67,21 @@ class RowBatch:
 
 
 class Places:
-    """Where every row seen so far stands, in a few bytes a batch."""
+    """Where every row seen so far stands, in a few bytes a source."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._batches: list[RowBatch] = []
+        self._next: tuple[str, int] | None = None
         self.rows = 0
 
     def add(self, batch: RowBatch) -> None:
         """Count the rows of *batch* and forget them."""
-        self._starts.append(self.rows)
-        self._batches.append(replace(batch, rows=(), columns=None, lines=None))
+        if self._next != (batch.source, batch.first):
+            self._starts.append(self.rows)
+            self._batches.append(replace(batch, rows=(), columns=None, lines=None))
         self.rows += len(batch.rows)
+        self._next = (batch.source, batch.first + len(batch.rows))
 
     def of(self, row: int) -> str:
         """Return where a row stands, counted from 0 over all batches."""
@@ -281,7 +288,7 @@ def checked_batches(
             yield batch
         else:
             held.append(batch)
-            if sum(len(one.rows) for one in held) >= ROWS_PER_BATCH:
+            if sum(len(one.rows) for one in held) >= ROWS_FOR_COLUMNS:
                 source = _check_held(held, check)
                 yield from held
                 held = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_batch_gemini.batch.folders import partition_of, with_partition
 from airflow_batch_gemini.batch.names import GcsUri, TableName
@@ -13,6 +13,7 @@ from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.ready import REQUEST, check_ready_columns
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import (
+    BYTES_PER_READ,
     Format,
     RowBatch,
     checked_batches,
@@ -23,6 +24,7 @@ from airflow_batch_gemini.batch.rows import (
 )
 from airflow_batch_gemini.batch.template import check_columns
 from airflow_batch_gemini.exceptions import SourceError
+from airflow_batch_gemini.operators._ahead import ReadAhead
 from airflow_batch_gemini.operators._listing import listed
 from airflow_batch_gemini.operators._yielded import yielded_batches
 
@@ -161,11 +163,14 @@ class Source:
                 told=lambda share: self._read(share * file.size),
             )
             return
-        with opened_up(stream, source=file.uri, told=self._read) as data:
+        with (
+            opened_up(stream, source=file.uri, told=self._read) as data,
+            ReadAhead(data, piece_bytes=BYTES_PER_READ) as ahead,
+        ):
             if format_ == "jsonl":
-                yield from jsonl_batches(data, source=file.uri, keep_lines=self.template is None)
+                yield from jsonl_batches(ahead, source=file.uri, keep_lines=self.template is None)
             else:
-                yield from csv_batches(data, source=file.uri)
+                yield from csv_batches(cast("BinaryIO", ahead), source=file.uri)
 
     def _read(self, size: float) -> None:
         self.progress.done += size
