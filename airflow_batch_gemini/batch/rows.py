@@ -19,13 +19,13 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 """What a name may end in after the extension of its format."""
 Format = Literal["jsonl", "csv", "parquet"]
 
-ROWS_PER_BATCH = 500
-"""Fewer than the objects after which Python's garbage collector looks for garbage: rows that come and go in such
-batches never set it off."""
+ROWS_PER_BATCH = 300
+"""Two batches, the one in use and the next, are fewer objects than it takes to set Python's garbage collector off:
+rows hold no garbage, and a collector that goes through all of Airflow for them takes longer than they do."""
 ROWS_FOR_COLUMNS = 1000
 """How many rows tell what columns there are, where each may leave some out."""
 BYTES_PER_BATCH = 4 << 20
-BYTES_PER_READ = 4 << 20
+BYTES_PER_READ = 1 << 20
 MAX_LINE_BYTES = 100_000_000
 """Longest line of a source: what BigQuery takes in one row."""
 
@@ -174,8 +174,9 @@ def blocks(stream: Reads, source: str, *, keep_mark: bool = False) -> Iterator[l
     if not keep_mark:
         tail = tail.removeprefix(BOM)
     while tail:
-        *whole, tail = tail.split(b"\n")
-        yield whole
+        lines = tail.split(b"\n")
+        tail = lines.pop()
+        yield lines
         if len(tail) > MAX_LINE_BYTES:
             raise SourceError(
                 f"{source} has a line of more than {MAX_LINE_BYTES // 1_000_000} MB: it is no JSONL. Nothing was sent."

@@ -38,7 +38,7 @@ def called(
     )
 
 
-def yielded_batches(rows: Iterable[object], *, source: str = YIELDED) -> Iterator[RowBatch]:
+def yielded_batches(rows: Iterable[object], *, source: str = YIELDED) -> Generator[RowBatch]:
     """Yield rows that come one by one, dicts that may leave columns out; a generator is closed in the end.
 
     :raises SourceError: naming the row, counted from 1, for anything but a dict.

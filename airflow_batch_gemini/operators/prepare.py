@@ -234,7 +234,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
             sieve=self._sieve(plan),
             on_lint=self.on_lint,
         ) as files:
-            parts = files.write(source.batches(hook), renderer=renderer, limits=plan.limits)
+            with closing(source.batches(hook)) as batches:
+                parts = files.write(batches, renderer=renderer, limits=plan.limits)
             broken = files.broken + (renderer.found if isinstance(renderer, ReadyMade) else Counter())
             for rule, count in sorted(broken.items()):
                 self.log.warning(
