@@ -32,9 +32,11 @@ class ReadAhead(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """Read at most *size* bytes; less does not mean that it is the end."""
+        if self.closed:
+            raise ValueError("read of a closed stream")
         if size < 0:
             return self.readall()
-        if self._at == len(self._piece):
+        if size and self._at == len(self._piece):
             self._piece, self._at = self._coming.result(), 0
             if self._piece:
                 self._coming = self._thread.submit(self._stream.read, self._piece_bytes)
