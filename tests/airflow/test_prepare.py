@@ -634,9 +634,9 @@ def test_what_cannot_be_taken_away_is_told_beside_the_first_error(
     def away(*_: Any, **__: Any) -> Any:
         raise ServiceError("the service is away")
 
-    def then_away(self: RequestFiles) -> None:
+    def then_away(self: RequestFiles, suspects: frozenset[int]) -> None:
         try:
-            refuse(self)
+            refuse(self, suspects)
         finally:
             patch.setattr(WorkspaceHook, "delete", away)
 
