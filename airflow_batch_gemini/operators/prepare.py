@@ -236,11 +236,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
         ) as files:
             with closing(source.batches(hook)) as batches:
                 parts = files.write(batches, renderer=renderer, limits=plan.limits)
-            broken = files.broken + (renderer.found if isinstance(renderer, ReadyMade) else Counter())
-            for rule, count in sorted(broken.items()):
-                self.log.warning(
-                    "%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix
-                )
+            self._warn(files.broken + (renderer.found if isinstance(renderer, ReadyMade) else Counter()))
             if not parts and not files.answered:
                 why = "no row that breaks no rule" if files.rejected else "no rows"
                 raise SourceError(f"{source} has {why}. Nothing was sent.")
@@ -248,6 +244,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
             return self._keep(
                 plan, parts, copies=files.copies, rejected=files.rejected, answered=files.answered
             )
+
+    def _warn(self, broken: Counter[str]) -> None:
+        """Say which rules were broken without failing the preparation, and how often."""
+        for rule, count in sorted(broken.items()):
+            self.log.warning("%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix)
 
     def _source(self, plan: Plan, context: Context) -> Source:
         from airflow_batch_gemini.operators._rows import Source
