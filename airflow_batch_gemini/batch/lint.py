@@ -225,6 +225,5 @@ def key_rule(key: str) -> str | None:
 
 def keys_are_fine(keys: Sequence[str]) -> bool:
     """Whether it is plain that none of *keys* breaks a rule; ``False`` says nothing."""
-    lengths = list(map(len, keys))
-    fits = min(lengths, default=1) > 0 and max(lengths, default=0) <= MAX_KEY_BYTES // 4
-    return fits and not _CONTROL.search("".join(keys))
+    fits = all(keys) and max(map(len, keys), default=0) <= MAX_KEY_BYTES // 4
+    return fits and "".join(keys).isprintable()

@@ -111,10 +111,11 @@ class RequestFiles:
         """
         for piece in slices(self._rendered(batches, renderer), limits):
             self._add(piece)
+        suspects = self._keys.suspects()  # while the last requests are on their way
         self._finish_part()
         self._copies.finish()
         self._rejected.finish()
-        self._refuse_duplicates()
+        self._refuse_duplicates(suspects)
         self._tell("in all")
         return tuple(
             Part(index=index, uri=info.uri, rows=rows, size=info.size, checksum=info.crc32c)
@@ -239,9 +240,8 @@ class RequestFiles:
         yield from self._written
         yield from filter(None, (self._copies.info, self._rejected.info))
 
-    def _refuse_duplicates(self) -> None:
+    def _refuse_duplicates(self, suspects: frozenset[int]) -> None:
         """Hashes tell whether a key may be used twice; what was written tells whether one is."""
-        suspects = self._keys.suspects()
         twice = first_duplicate(self._unsent.among(self._keys_written()), suspects) if suspects else None
         if twice is not None:
             first, second = self._places.of(twice.first), self._places.of(twice.second)

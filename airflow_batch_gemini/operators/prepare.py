@@ -277,7 +277,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
             sieve=self._sieve(plan),
             on_lint=self.on_lint,
         ) as files:
-            parts = files.write(source.batches(hook), renderer=renderer, limits=plan.limits)
+            with closing(source.batches(hook)) as batches:
+                parts = files.write(batches, renderer=renderer, limits=plan.limits)
             found = renderer.found if isinstance(renderer, ReadyMade) else Counter[str]()
             self._judge(parts, files, source=str(source), found=found)
             outlook = self._outlook(plan, Sample(files.sampler.sizes, files.sampler.kept), hook)
