@@ -155,11 +155,10 @@ def _counted(options: argparse.Namespace, wish: Wish, lines: Sequence[SampledLin
     try:
         _count(options, wish, [line for line in lines if line.request], counted)
     except AirflowException as error:
+        fact = f"{str(error).rstrip('.')}."
         if options.count_tokens:
-            raise (
-                error if isinstance(error, GeminiBatchError) else ConfigurationError(f"{error} {FATE}")
-            ) from error
-        print(f"{error} The estimate is the wider for it.", file=sys.stderr)
+            raise ConfigurationError(f"{fact} {FATE}") from error
+        print(f"{fact} The estimate is the wider for it.", file=sys.stderr)
     return counted
 
 

@@ -19,6 +19,7 @@ from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
 from airflow_batch_gemini.batch.weighing import countable
 from airflow_batch_gemini.exceptions import ServiceError
+from airflow_batch_gemini.hooks._calls import again, posted, reading
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._generating import DirectCalls
 from airflow_batch_gemini.hooks._sharing import lend
@@ -33,9 +34,7 @@ from airflow_batch_gemini.hooks._vertex import (
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
-    from google.api_core.retry import Retry
     from google.cloud.aiplatform_v1 import JobServiceAsyncClient, JobServiceClient
-    from requests import Session
 
 CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
@@ -108,13 +107,13 @@ class GeminiBatchHook(GoogleBaseHook):
         """Look at a job; 403 and 404 raise :class:`JobLostError`."""
         name = JobName.parse(job_name)
         with translated(f"Looking at {name}", job_name=str(name)):
-            return to_job(self.client(name.location).get_batch_prediction_job(name=str(name), **_reading()))
+            return to_job(self.client(name.location).get_batch_prediction_job(name=str(name), **reading()))
 
     def list(self, *, project_id: str, location: str, filter: str = "") -> tuple[Job, ...]:  # noqa: A002  # Google's word
         """Return all jobs that *filter* lets through, of every page."""
         request = {"parent": _parent(project_id, location), "filter": filter, "page_size": _PAGE}
         with translated(f"Listing the jobs of {request['parent']}"):
-            pages = self.client(location).list_batch_prediction_jobs(request=request, **_reading())
+            pages = self.client(location).list_batch_prediction_jobs(request=request, **reading())
             return tuple(to_job(job) for job in pages)
 
     def cancel(self, job_name: str) -> CancelAnswer:
@@ -122,7 +121,7 @@ class GeminiBatchHook(GoogleBaseHook):
         name = JobName.parse(job_name)
         try:
             with translated(f"Cancelling {name}"):
-                self.client(name.location).cancel_batch_prediction_job(name=str(name), **_reading())
+                self.client(name.location).cancel_batch_prediction_job(name=str(name), **reading())
         except ServiceError as error:
             return _cancel_answer(error)
         return "asked"
@@ -149,7 +148,7 @@ class GeminiBatchHook(GoogleBaseHook):
             endpoint, session = self._direct.session(location)
             parent = _parent(project_id or self.project_id, location)
             url = f"{endpoint}/v1/{parent}/{names.model_path(model)}:countTokens"
-            answer = _again(COUNT_SECONDS)(partial(_posted, session, url, countable(request)))()
+            answer = again(COUNT_SECONDS)(partial(posted, session, url, countable(request)))()
             return int(answer["totalTokens"])
 
     def generate_content(
@@ -306,46 +305,8 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
     )
 
 
-def _posted(session: Session, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Post *body* where it is meant to go and nowhere else, and return the answer."""
-    import orjson
-    from google.api_core.exceptions import from_http_response
-
-    try:
-        data = orjson.dumps(body)
-    except orjson.JSONEncodeError:
-        raise ValueError("the request is nested too deeply") from None
-    headers = {"Content-Type": "application/json"}
-    response = session.post(url, data=data, headers=headers, timeout=REQUEST_SECONDS, allow_redirects=False)
-    if response.status_code != 200:
-        raise from_http_response(response)
-    answer = response.json()
-    if not isinstance(answer, dict) or "totalTokens" not in answer:
-        raise ValueError("the answer has no totalTokens")
-    return answer
-
-
 def _parent(project: str, location: str) -> str:
     return f"projects/{checked_project(project)}/locations/{checked_location(location)}"
-
-
-def _reading() -> dict[str, Any]:
-    """Return how a request that may be repeated is repeated."""
-    return {"retry": _again(45), "timeout": REQUEST_SECONDS}
-
-
-def _again(seconds: float) -> Retry:
-    from google.api_core.exceptions import GatewayTimeout
-    from google.api_core.retry import Retry, if_exception_type, if_transient_error
-    from requests.exceptions import Timeout
-
-    slow = if_exception_type(GatewayTimeout, Timeout)
-    return Retry(
-        predicate=lambda error: if_transient_error(error) or slow(error),
-        initial=0.3,
-        maximum=8,
-        timeout=seconds,
-    )
 
 
 def _cancel_answer(error: ServiceError) -> CancelAnswer:
