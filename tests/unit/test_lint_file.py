@@ -91,6 +91,8 @@ def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     """They may be meant."""
     camel = {**PLAIN, "generationConfig": {"topP": 1}}
     assert found(camel, {**PLAIN, "generation_config": {"top_p": 1}})[1] == ["GB112", "GB112"]
+    snake = {**PLAIN, "generation_config": {"top_p": 1}}
+    assert found(camel, snake, snake, snake)[1:] == [["GB112", "GB112"], [], []]
     schemas = [
         {**PLAIN, "generationConfig": {"responseSchema": {"type": one}}} for one in ("STRING", "OBJECT")
     ]
