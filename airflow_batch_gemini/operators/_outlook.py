@@ -18,7 +18,8 @@ from airflow_batch_gemini.operators._estimate import Sample, estimated
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-    from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator, Plan
+    from airflow_batch_gemini.operators._plan import Plan
+    from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,6 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
@@ -15,54 +13,39 @@ from uuid import uuid4
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_batch_gemini.batch import lint, names
+from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.lint import RULES, OnLint
 from airflow_batch_gemini.batch.lint_request import lint_request
-from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
-from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
+from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
+from airflow_batch_gemini.batch.names import DatasetName
+from airflow_batch_gemini.batch.parts import MAX_BYTES
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
-from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import Template
-from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
-from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
+from airflow_batch_gemini.operators._checks import check_arguments, check_place
 from airflow_batch_gemini.operators._estimate import Sample
-from airflow_batch_gemini.operators._manifest import ManifestKeeper
 from airflow_batch_gemini.operators._outlook import Outlook, outlook
+from airflow_batch_gemini.operators._plan import (
+    Plan,
+    plan_of,
+    renderer_of,
+    reuse_of,
+    sieve_of,
+    source_of,
+    warehouse_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
     from airflow_batch_gemini.operators._files import RequestFiles
-    from airflow_batch_gemini.operators._rows import Source
     from airflow_batch_gemini.operators._tables import RequestTables
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be prepared where: every name parsed, nothing asked yet."""
-
-    identity: Identity
-    attempt: str
-    keeper: ManifestKeeper
-    project: str
-    location: str
-    model: str
-    workspace: Workspace
-    table: TableName | None
-    requests: DatasetName | None
-    predictions: DatasetName | None
-    limits: Limits
-    results: TableName | None
 
 
 class GeminiBatchPrepareOperator(BaseOperator):
@@ -210,7 +193,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
 
         hook = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         with closing(hook):
-            plan = self._plan(context, hook)
+            plan = plan_of(self, context, hook)
             dataset = plan.requests
             if self.template is not None:
                 lint.refuse_template(lint_request(self.template.request, importer=dataset is None))
@@ -231,50 +214,22 @@ class GeminiBatchPrepareOperator(BaseOperator):
         """Ask no more rows of a canary. ``execute`` goes on meanwhile, and may just be writing down an answer."""
         self._killed = True
 
-    def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
-        check_arguments(self, rendered=True)
-        ti = context["ti"]
-        project = names.project_id(self.project_id or hook.project_id)
-        index = -1 if ti.map_index is None else ti.map_index
-        identity = Identity(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
-
-        def dataset(name: str | None) -> DatasetName | None:
-            return DatasetName.parse(name, default_project=project) if name else None
-
-        workspace, attempt = Workspace(identity.workspace(GcsUri.parse(self.work_uri))), str(ti.id)
-        return Plan(
-            identity=identity,
-            attempt=attempt,
-            keeper=ManifestKeeper(hook, workspace, attempt=attempt),
-            project=project,
-            location=names.location(self.location),
-            model=names.model_path(self.model),
-            workspace=workspace,
-            table=TableName.parse(self.source_table, default_project=project) if self.source_table else None,
-            requests=dataset(self.requests_dataset),
-            predictions=dataset(self.predictions_dataset),
-            limits=limits_of(self),
-            results=TableName.parse(self.results_table, default_project=project)
-            if self.results_table
-            else None,
-        )
-
     def _on_storage(self, plan: Plan, hook: WorkspaceHook, context: Context) -> Manifest:
         """Stream rows to request files."""
         from airflow_batch_gemini.operators._files import RequestFiles
 
         if plan.predictions is not None:
-            with closing(self._warehouse()) as warehouse:
+            with closing(warehouse_of(self)) as warehouse:
                 check_place(warehouse, plan.predictions, plan.location)
-        source = self._source(plan, context)
+        source = source_of(self, plan, context)
         plan.keeper.start_over()
-        renderer = self._renderer(plan)
+        renderer = renderer_of(self, plan)
         with RequestFiles(
             hook,
             plan.workspace,
             self.log,
             progress=source.progress,
-            sieve=self._sieve(plan),
+            sieve=sieve_of(self, plan),
             on_lint=self.on_lint,
         ) as files:
             with closing(source.batches(hook)) as batches:
@@ -285,43 +240,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
             files.verify()
             return self._keep(plan, parts, files, outlook=outlook)
 
-    def _source(self, plan: Plan, context: Context) -> Source:
-        from airflow_batch_gemini.operators._rows import Source
-        from airflow_batch_gemini.operators._yielded import called
-
-        rows = None
-        if self.rows is not None:
-            rows = partial(called, self.rows, op_args=self.op_args, op_kwargs=self.op_kwargs, context=context)
-        return Source(
-            template=self.template,
-            sql=self.sql,
-            parameters=self.parameters,
-            table=plan.table,
-            uris=as_uris(self.source_uri),
-            source_format=self.source_format,
-            rows=rows,
-            key_column=self.key_column,
-            project_id=plan.project,
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-        )
-
-    def _renderer(self, plan: Plan) -> Renderer | ReadyMade:
-        if self.template is not None:
-            return Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
-        ordered = self.sql is None and plan.table is None
-        return ReadyMade(
-            key_column=self.key_column,
-            max_line_bytes=plan.limits.size,
-            positions=ordered,
-            strict=self.on_lint != "ignore",
-        )
-
     def _in_bigquery(self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
         from airflow_batch_gemini.operators._tables import RequestTables
 
-        with closing(self._warehouse()) as warehouse:
+        with closing(warehouse_of(self)) as warehouse:
             for place in filter(None, (dataset, plan.predictions)):
                 location = check_place(warehouse, place, plan.location)
             plan.keeper.start_over()
@@ -341,7 +264,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     template=self.template,
                     key_column=self.key_column,
                     limits=plan.limits,
-                    reuse=self._reuse(plan, warehouse),
+                    reuse=reuse_of(self, plan, warehouse),
                 )
                 self._judge(parts, tables, source="The query")
                 sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
@@ -406,30 +329,3 @@ class GeminiBatchPrepareOperator(BaseOperator):
 
     def _outlook(self, plan: Plan, sample: Sample, hook: WorkspaceHook) -> Outlook:
         return outlook(self, plan, sample, hook, killed=lambda: self._killed)
-
-    def _sieve(self, plan: Plan) -> Sieve | None:
-        if not (self.dedupe or self.incremental):
-            return None
-        answered = None
-        if self.incremental and plan.results is not None:
-            with closing(self._warehouse()) as warehouse:
-                answered = answered_rows(
-                    warehouse, plan.results, plan.identity.batch_id, project=plan.project
-                )
-        return Sieve(model=plan.model, dedupe=self.dedupe, answered=answered)
-
-    def _reuse(self, plan: Plan, warehouse: WarehouseHook) -> Reuse | None:
-        if not (self.dedupe or self.incremental):
-            return None
-        has_answers = self.incremental and plan.results and holds_fingerprints(warehouse, plan.results)
-        return Reuse(
-            model=plan.model,
-            batch_id=plan.identity.batch_id,
-            dedupe=self.dedupe,
-            results=plan.results if has_answers else None,
-        )
-
-    def _warehouse(self) -> WarehouseHook:
-        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-        return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
