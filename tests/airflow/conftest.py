@@ -1,13 +1,17 @@
-"""A batch to load."""
+"""A batch to load, and a place to prepare one in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from load_side import World
+from prepare_side import Place
 
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.batch.job import Job
@@ -24,3 +28,12 @@ def world(cloud: LocalCloud, bucket: str, dataset: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(GeminiBatchHook, "get", get)
     return found
+
+
+@pytest.fixture
+def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
+    """A bucket and a dataset of this test's own."""
+    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
+    yield place
+    place.storage.close()
+    place.warehouse.close()
