@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,13 @@ def test_files_on_cloud_storage_become_requests(place: Place, name: str, data: b
         TEMPLATE.fingerprint,
         TEMPLATE.vertex_schema,
     )
+    named = place.prepare(
+        source_uri=place.put(f"rows/{name}", data),
+        max_rows_per_part=3,
+        template=replace(TEMPLATE, version="v2"),
+    )
+    assert (manifest.template_version, named.template_version) == (None, "v2")
+    assert named.fingerprint(0) == manifest.fingerprint(0)
 
 
 def test_files_may_be_many_and_lie_elsewhere(place: Place, tmp_path: Path) -> None:
