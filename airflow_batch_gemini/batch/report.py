@@ -32,6 +32,8 @@ class Tally:
     """Output lines landed."""
     unknown: int
     """Output lines whose key is no request of this batch."""
+    unverified: int = 0
+    """Requests whose line does not repeat them, so that only the key says whose answer it is."""
     answered: Mapping[int, int] = field(default_factory=dict)
     """Requests of every part that a line came back for."""
 
@@ -47,7 +49,7 @@ class Tally:
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
-    """Read the rows of the audit query: one per outcome, ``answered`` per part, and one for ``lines``, ``unknown``."""
+    """Read the rows of the audit query: one per outcome, ``answered`` per part, one for each other thing it counts."""
     found = list(rows)
     counted = {str(row["outcome"]): row for row in found if row["outcome"] != _ANSWERED}
     outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
@@ -60,6 +62,7 @@ def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
         without_tokens=sum(_int(row["without_tokens"]) for row in had),
         lines=_int(counted["lines"]["row_count"]),
         unknown=_int(counted["unknown"]["row_count"]),
+        unverified=_int(counted["unverified"]["row_count"]),
         answered={_int(row["part"]): _int(row["row_count"]) for row in found if row["outcome"] == _ANSWERED},
     )
 
@@ -92,6 +95,22 @@ def audit(counted: Tally, *, rows: int, landed: int | None = None) -> None:
         )
 
 
+def check_echoes(counted: Tally) -> list[str]:
+    """Return what a person should know of whose answers these are."""
+    notes = []
+    if other := counted.outcomes[Outcome.MISMATCHED]:
+        notes.append(
+            f"{other:,} rows came back with another request than was sent for their key. They are mismatched, in the "
+            "errors table with what came; nothing of it is published as a result."
+        )
+    if counted.unverified:
+        notes.append(
+            f"{counted.unverified:,} rows came back without the request they answer: only the key says whose answers "
+            "they are."
+        )
+    return notes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A batch's end: counts per outcome, tokens, cost, jobs, tables, times."""
@@ -101,6 +120,8 @@ class Report:
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    unverified: int
+    """Rows whose line does not repeat the request that was sent."""
     corrupt_lines: int
     """Output lines that were left out because they are not JSON; their rows are ``missing``."""
     tokens: Mapping[str, int]
@@ -177,6 +198,7 @@ class Report:
             rows=counted.rows,
             outcomes=counted.outcomes,
             duplicates=counted.duplicates,
+            unverified=counted.unverified,
             corrupt_lines=corrupt_lines,
             tokens=counted.tokens,
             cost_usd=None if price is None else counted.cost_usd,
@@ -203,6 +225,7 @@ class Report:
             "rows that share a request": self.copies,
             "rows answered before": self.answered_before,
             "duplicate lines": self.duplicates,
+            "lines without an echo": self.unverified,
             "corrupt lines": self.corrupt_lines,
         }
         cells += [(name, f"{count:,}") for name, count in seldom.items() if count]

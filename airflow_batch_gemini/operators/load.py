@@ -13,7 +13,7 @@ from airflow.sdk import Asset, BaseOperator, conf
 from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.report import Report, audit, tally
+from airflow_batch_gemini.batch.report import Report, audit, check_echoes, tally
 from airflow_batch_gemini.exceptions import ConfigurationError, LandingError, OwnershipLostError
 from airflow_batch_gemini.sql.results import SUPERSEDED
 
@@ -164,7 +164,7 @@ class GeminiBatchLoadOperator(BaseOperator):
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(step("audit", plan.audit())))
         audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
-        notes = check_answered(plan.jobs_by_part, counted.answered)
+        notes = [*check_answered(plan.jobs_by_part, counted.answered), *check_echoes(counted)]
         for note in notes:
             self.log.warning("%s", note)
         step("publish", plan.publish())

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from airflow_batch_gemini.batch.embedding import is_embedding_model
 from airflow_batch_gemini.batch.job import Job
-from airflow_batch_gemini.batch.landing import JobOutcome, TableInfo
+from airflow_batch_gemini.batch.landing import Column, JobOutcome, TableInfo
 from airflow_batch_gemini.batch.loading import PartJob, check_shards, prediction_files
 from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.exceptions import OutputError
+from airflow_batch_gemini.sql.audit import audit
 from airflow_batch_gemini.sql.landing import (
     COPIES_SCHEMA,
     REJECTED_SCHEMA,
@@ -25,7 +26,7 @@ from airflow_batch_gemini.sql.landing import (
     query,
     query_into,
 )
-from airflow_batch_gemini.sql.outcomes import Provenance, audit, classify
+from airflow_batch_gemini.sql.outcomes import Provenance, classify
 from airflow_batch_gemini.sql.results import publish, published_table
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
 
@@ -215,13 +216,18 @@ def _of_table(part_job: PartJob, found: TableInfo | None, sources: PartTables) -
             f"{part_job.output_uri} has no column {', '.join(lacking)}: it is not the output of a batch of this "
             "package. Nothing was published."
         )
-    response, time = found.column("response"), found.column("processed_time")
+    time, echo = found.column("processed_time"), found.column("request")
     return replace(
         sources,
         predictions=found.table,
-        response_type="STRING" if response is not None and response.type == "STRING" else "JSON",
+        response_type=_json_type(found.column("response")),
+        echo_type=None if echo is None else _json_type(echo),
         time_type=None if time is None else "TIMESTAMP" if time.type == "TIMESTAMP" else "STRING",
     )
+
+
+def _json_type(column: Column | None) -> Literal["JSON", "STRING"]:
+    return "STRING" if column is not None and column.type == "STRING" else "JSON"
 
 
 @dataclass(frozen=True, kw_only=True)

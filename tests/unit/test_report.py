@@ -41,6 +41,7 @@ ROWS = [
     {**row("answered", 4), "part": 7},
     row("lines", 11),
     row("unknown", 0),
+    row("unverified", 0),
 ]
 COUNTED = tally(ROWS)
 JOBS = [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import googlesql
 import pytest
-from outcome_corpus import CORPUS, candidate, line, response
+from outcome_corpus import ASKED, CORPUS, candidate, line, response, sent
 
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
@@ -18,6 +19,7 @@ from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import InvalidNameError
 from airflow_batch_gemini.sql import outcomes, results
+from airflow_batch_gemini.sql.audit import audit
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
 
@@ -38,6 +40,14 @@ OUTCOME_COLUMNS = (
     *(c for c in results.ERRORS if c.name != "loaded_at"),
     Column("answer", "JSON"),
 )
+
+
+def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Cut a table to what the reference implementation takes as one literal."""
+    left = list(names)
+    while left:
+        yield left[:size]
+        del left[:size]
 
 
 class Judge:
@@ -115,11 +125,19 @@ def judge() -> Judge:
     return Judge()
 
 
-def inline(sql: str, keys: list[str], lines: list[tuple[str, dict[str, Any]]]) -> str:
+def inline(
+    sql: str,
+    keys: list[str],
+    lines: list[tuple[str, dict[str, Any]]],
+    requests: Mapping[str, Any] | None = None,
+) -> str:
     """Put rows in the place of the tables."""
-    requests = ", ".join(f"STRUCT({string_literal(key)} AS key)" for key in keys)
+    asked = {key: (requests or {}).get(key, ASKED) for key in keys}
+    requests_ = ", ".join(
+        f"STRUCT({string_literal(key)} AS key, {_json(found)} AS request)" for key, found in asked.items()
+    )
     landed = ", ".join(f"STRUCT({_landed(key, found)})" for key, found in [*lines, ("", line())])
-    sql = sql.replace(f"`{REQUESTS}`", f"(SELECT * FROM UNNEST([{requests}]))")
+    sql = sql.replace(f"`{REQUESTS}`", f"(SELECT * FROM UNNEST([{requests_}]))")
     return sql.replace(f"`{LANDED}`", f"(SELECT * FROM UNNEST([{landed}]) WHERE key != '')")
 
 
@@ -130,11 +148,14 @@ def _landed(key: str, found: dict[str, Any]) -> str:
             f"{string_literal(key)} AS key",
             f"{'CAST(NULL AS STRING)' if status is None else string_literal(status)} AS status",
             f"{string_literal(found['processed_time'])} AS processed_time",
-            "CAST(NULL AS JSON) AS response"
-            if answer is None
-            else f"PARSE_JSON({string_literal(json.dumps(answer))}) AS response",
+            f"{_json(answer)} AS response",
+            f"{_json(found.get('request'))} AS request",
         ]
     )
+
+
+def _json(document: Any) -> str:
+    return "CAST(NULL AS JSON)" if document is None else f"PARSE_JSON({string_literal(json.dumps(document))})"
 
 
 def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
@@ -144,6 +165,7 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
         "key": key,
         "outcome": reading.outcome.value,
         "reason": reading.reason,
+        "verified": reading.verified,
         "code": reading.code,
         "status": reading.status,
         "message": reading.message,
@@ -183,19 +205,21 @@ def reference(lines: dict[str, dict[str, Any]], shape: Shape) -> dict[str, Readi
             status=found.get("status"),
             processed_time=found["processed_time"],
             response=found.get("response"),
+            echo=found.get("request"),
         )
         for key, found in lines.items()
     ]
-    return classify(list(lines), read, shape)
+    return classify(list(lines), read, shape, {key: sent(key) for key in lines})
 
 
 @pytest.mark.parametrize("shape", list(Shape))
 def test_the_sql_and_the_reference_judge_every_line_of_the_corpus_alike(judge: Judge, shape: Shape) -> None:
     """GoogleSQL's own evaluation of our query gives what batch/outcome.py gives, column by column."""
     sql = outcomes.classify([PART], PROVENANCE, shape=shape, price=PRO)
-    found = judge.rows(
-        inline(sql, [f"k_{key}" for key in CORPUS], [(f"k_{k}", v) for k, v in CORPUS.items()])
-    )
+    found = []
+    for names in batched(CORPUS, 200):
+        lines, requests = [(f"k_{n}", CORPUS[n]) for n in names], {f"k_{n}": sent(n) for n in names}
+        found += judge.rows(inline(sql, list(requests), lines, requests))
     by_key = {row["key"]: row for row in found}
     wrong = {
         key: (difference(by_key[key], expected(key, reading, PRO)))
@@ -268,7 +292,7 @@ def test_the_classification_is_googlesql_whatever_the_output_table_looks_like(
     row = (
         f"STRUCT('k_a' AS key, '' AS status, CAST('2026-09-01 10:00:00+00' AS {types['time']}) AS processed_time, "
         + (f"JSON '{answer}'" if response_type == "JSON" else f"'{answer}'")
-        + " AS response)"
+        + " AS response, CAST(NULL AS JSON) AS request)"
     )
     sql = sql.replace(f"`{LANDED}`", f"(SELECT * FROM UNNEST([{row}]))")
     [found] = judge.rows(inline(sql, ["k_a"], []))
@@ -285,7 +309,7 @@ def test_without_any_output_every_row_is_missing(judge: Judge) -> None:
     assert [(row["outcome"], row["reason"], row["retryable"]) for row in found] == [
         ("missing", "NO_LINE", True)
     ] * 2
-    judge.analyse(outcomes.audit([part], OUTCOMES))
+    judge.analyse(audit([part], OUTCOMES))
 
 
 BESIDE = Beside(copies=TableName.parse("p-x.d.copies"), rejected=TableName.parse("p-x.d.rejected"))
@@ -295,7 +319,8 @@ MARKED = replace(PART, fingerprinted=True)
 def test_a_copy_has_the_outcome_of_the_row_that_was_sent_and_cost_nothing(judge: Judge) -> None:
     """It is named by its fingerprint; tokens and cost are told of the one request that was paid for."""
     sql = outcomes.classify([MARKED], PROVENANCE, shape=Shape.TEXT, price=PRO, beside=BESIDE)
-    sent = "STRUCT('k_a' AS key, 'f1' AS fingerprint), STRUCT('k_b', 'f2')"
+    asked = f"PARSE_JSON({string_literal(json.dumps(ASKED))})"
+    sent = f"STRUCT('k_a' AS key, 'f1' AS fingerprint, {asked} AS request), STRUCT('k_b', 'f2', {asked})"
     copies = "STRUCT('k_c' AS key, 'f1' AS fingerprint), STRUCT('k_d', 'f1'), STRUCT('k_e', 'f2')"
     rejected = "STRUCT('f' AS key, 'GB108' AS rule, 'too large' AS message)"
     tables = {REQUESTS: sent, BESIDE.copies: copies, BESIDE.rejected: rejected}
@@ -368,8 +393,8 @@ def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) ->
 
 def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge) -> None:
     """One row per outcome, and two for the lines."""
-    judge.analyse(outcomes.audit([PART], OUTCOMES))
-    judge.analyse(outcomes.audit([PART, PART], OUTCOMES))
+    judge.analyse(audit([PART], OUTCOMES))
+    judge.analyse(audit([PART, PART], OUTCOMES))
 
 
 def test_the_judge_refuses_what_is_not_googlesql(judge: Judge) -> None:
