@@ -74,6 +74,20 @@ class Aside:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstBatch:
+    """What a repair knows of the batch that it repairs, the one of the first round: all rounds share its rows."""
+
+    batch_id: str
+    workspace: str
+    fingerprint: str
+    """Its :attr:`Manifest.batch_fingerprint`."""
+    rows: int
+    """Rows that have an outcome, whatever the round."""
+    basis: str
+    """Digest of what the choice of rows was made upon: while it is the same, so are the rows that were chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything known of a batch after preparation."""
 
@@ -100,6 +114,10 @@ class Manifest:
     """Rows that get the answer of the row that sends the same request: ``key``, ``fingerprint``."""
     rejected: Aside | None = None
     """Rows that a rule kept from being sent: ``key``, ``rule``, ``message``."""
+    round: int = 0
+    """Which repair pass this is; 0 is the first."""
+    first: FirstBatch | None = None
+    """The batch that this one repairs; ``None`` for one of the first round."""
     answered: int = 0
     """Rows left out because an earlier batch has their answer; they are no rows of this batch."""
 
@@ -117,6 +135,24 @@ class Manifest:
     def accounted_rows(self) -> int:
         """Rows that get an outcome: the requests, and what was put aside."""
         return self.rows + sum(aside.rows for aside in (self.copies, self.rejected) if aside)
+
+    @property
+    def root_batch_id(self) -> str:
+        """The batch whose rows these are: what the tables call all rounds."""
+        return self.batch_id if self.first is None else self.first.batch_id
+
+    @property
+    def batch_fingerprint(self) -> str:
+        """32 hex digits over what the first round asked: rows that carry the same one answer the same requests."""
+        if self.first is not None:
+            return self.first.fingerprint
+        asked = [self.fingerprint(part.index) for part in self.parts]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+    @property
+    def whole_rows(self) -> int:
+        """Rows of all rounds that have an outcome."""
+        return self.accounted_rows if self.first is None else self.first.rows
 
     @property
     def size(self) -> int:
@@ -167,6 +203,8 @@ class Manifest:
             for name in ("copies", "rejected"):
                 if document.get(name) is not None:
                     document[name] = Aside(**document[name])
+            if document.get("first") is not None:
+                document["first"] = FirstBatch(**document["first"])
             manifest = cls(**document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(

@@ -105,7 +105,8 @@ def _corrected(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for name in SYSTEMS:
         if isinstance(parts := at(request, name, "parts"), list):
             return _with(request, (name, "parts"), [*parts, CORRECTION])
-    if all(request.get(name) is None for name in SYSTEMS):
+    # A null stays: in one file a member that is null in a line and an object in another fails the whole job.
+    if not any(name in request for name in SYSTEMS):
         return {**request, SYSTEMS[0]: {"parts": [CORRECTION]}}
     return None
 

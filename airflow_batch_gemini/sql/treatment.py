@@ -58,7 +58,7 @@ def _more_tokens(request: str, treatment: Treatment) -> str:
 
 def _corrected(request: str) -> str:
     correction = json.dumps(CORRECTION)
-    absent = " AND ".join(f"IFNULL({_type(request, (name,))}, 'null') = 'null'" for name in SYSTEMS)
+    absent = " AND ".join(f"JSON_QUERY({request}, {_path((name,))}) IS NULL" for name in SYSTEMS)
     cases = [f"WHEN IFNULL({_type(request, ('contents',))}, 'null') = 'null' THEN NULL"]
     cases += [
         f"WHEN {_type(request, (name, 'parts'))} = 'array' "

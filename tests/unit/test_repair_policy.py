@@ -144,10 +144,9 @@ def test_a_truncated_answer_gets_more_tokens_or_less_thinking_or_is_given_up(
     ("name", "expected"),
     [
         ("plain", ask(systemInstruction={"parts": [CORRECTION]})),
-        ("system is null", ask(systemInstruction={"parts": [CORRECTION]})),
         ("system", ask(systemInstruction={"parts": [{"text": "Be brief."}, CORRECTION], "role": "system"})),
         ("system in snake case", ask(system_instruction={"parts": [{"text": "Be brief."}, CORRECTION]})),
-        *((name, None) for name in ("system without parts", "system of one part", "vector")),
+        *((name, None) for name in ("system is null", "system without parts", "system of one part", "vector")),
     ],
 )
 def test_an_answer_that_does_not_fit_gets_a_sentence_more_of_instruction(name: str, expected: Any) -> None:
