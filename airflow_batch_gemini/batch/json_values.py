@@ -13,7 +13,7 @@ NOTHING = object()
 def parsed(text: str | None) -> Any:
     """Return what *text* says as JSON; :data:`NOTHING` when it is none."""
     try:
-        return json.loads(text or "", parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text or "", parse_constant=_refuse, parse_float=_finite, parse_int=_rounded)
     except (ValueError, RecursionError):
         return NOTHING
 
@@ -46,6 +46,15 @@ def integer(text: str | None) -> int | None:
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
+
+
+def _rounded(digits: str) -> int | float:
+    """BigQuery keeps whole numbers of 64 bits, with a sign or without; wider ones become doubles."""
+    try:
+        number = int(digits)
+    except ValueError:  # thousands of digits
+        return _finite(digits)
+    return number if -(2**63) <= number < 2**64 else _finite(digits)
 
 
 def _finite(digits: str) -> float:

@@ -114,6 +114,8 @@ class Manifest:
     """Rows that get the answer of the row that sends the same request: ``key``, ``fingerprint``."""
     rejected: Aside | None = None
     """Rows that a rule kept from being sent: ``key``, ``rule``, ``message``."""
+    template_version: str | None = None
+    """What people call this state of the template."""
     round: int = 0
     """Which repair pass this is; 0 is the first."""
     first: FirstBatch | None = None

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.echo import is_echo_of
+from airflow_batch_gemini.batch.fitting import misfit, no_values, values
 from airflow_batch_gemini.batch.json_values import NOTHING, at, parsed, scalar
 from airflow_batch_gemini.batch.response import (
     Tokens,
@@ -76,6 +78,8 @@ class Reading:
 
     outcome: Outcome
     reason: str | None = None
+    path: str | None = None
+    """JSON path of the first value of the answer that does not fit the schema."""
     verified: bool | None = None
     """Whether the line repeats the request that was sent for its key; ``None``: it repeats none, so only the key says
     whose answer it is."""
@@ -85,6 +89,8 @@ class Reading:
     retryable: bool = False
     text: str | None = None
     answer: Any = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What stands in the typed columns, by name."""
     finish_reason: str | None = None
     model_version: str | None = None
     tokens: Tokens = field(default_factory=Tokens)
@@ -94,30 +100,37 @@ MISSING = Reading(outcome=Outcome.MISSING, reason="NO_LINE", retryable=True)
 """No line came back for the key."""
 
 
-def read_line(line: Line, shape: Shape, request: Any = None) -> Reading:
+def read_line(line: Line, shape: Shape, request: Any = None, columns: Typed = NO_COLUMNS) -> Reading:
     """Judge one output line.
 
     :param request: what was sent for its key.
+    :param columns: what the response schema promises.
     """
     response, status = line.response, line.status or ""
     text, error = text_of(response), row_error(status)
-    judge = _judge_vector if shape is Shape.VECTOR else _judge
-    outcome, reason = judge(response, text, shape)
+    said = _said(response, text, shape)
+    wrong = _misfit(response, said, columns)
+    outcome, reason = (
+        _judge_vector(response) if shape is Shape.VECTOR else _judge(response, said, shape, wrong)
+    )
     verified = is_echo_of(line.echo, request)
     if status:
         outcome, reason = Outcome.FAILED, error.status or "ROW_ERROR"
     if verified is False:
         outcome, reason = Outcome.MISMATCHED, "OTHER_REQUEST"
+    good = outcome is Outcome.SUCCEEDED
     return Reading(
         outcome=outcome,
         reason=reason,
+        path=wrong[1] if wrong and outcome is Outcome.INVALID else None,
         verified=verified,
         code=error.code,
         status=error.status,
         message=error.message if status else message_of(response),
         retryable=_retryable(outcome, error.code),
         text=text,
-        answer=_answer(response, text, shape) if outcome is Outcome.SUCCEEDED else None,
+        answer=said if good and said is not NOTHING else None,
+        values=values(said, columns) if good and not calls_of(response) else no_values(columns),
         finish_reason=finish_reason(response),
         model_version=scalar(response, "modelVersion"),
         tokens=tokens_of(response, shape),
@@ -125,7 +138,11 @@ def read_line(line: Line, shape: Shape, request: Any = None) -> Reading:
 
 
 def classify(
-    keys: Sequence[str], lines: Iterable[Line], shape: Shape, requests: Mapping[str, Any] | None = None
+    keys: Sequence[str],
+    lines: Iterable[Line],
+    shape: Shape,
+    requests: Mapping[str, Any] | None = None,
+    columns: Typed = NO_COLUMNS,
 ) -> dict[str, Reading]:
     """Give every key exactly one reading; lines of other keys are left out.
 
@@ -133,18 +150,19 @@ def classify(
     """
     best: dict[str, tuple[tuple[Any, ...], Reading]] = {}
     for line in lines:
-        reading = read_line(line, shape, (requests or {}).get(line.key))
+        reading = read_line(line, shape, (requests or {}).get(line.key), columns)
         rank = (-list(Outcome).index(reading.outcome), line.processed_time, reading.text or "")
         if line.key not in best or rank > best[line.key][0]:
             best[line.key] = (rank, reading)
     return {key: best[key][1] if key in best else MISSING for key in keys}
 
 
-def _judge(response: Any, text: str | None, shape: Shape) -> tuple[Outcome, str | None]:
+def _judge(
+    response: Any, said: Any, shape: Shape, wrong: tuple[str, str] | None
+) -> tuple[Outcome, str | None]:
     """Judge a response by the first case that is true."""
     block = scalar(response, "promptFeedback", "blockReason") or None
     finish = finish_reason(response)
-    value = NOTHING if shape is Shape.TEXT else parsed(text)
     cases: list[tuple[bool, Outcome, str | None]] = [
         (block is not None, Outcome.BLOCKED, block),
         (not isinstance(response, dict), Outcome.FAILED, "NO_RESPONSE"),
@@ -152,16 +170,17 @@ def _judge(response: Any, text: str | None, shape: Shape) -> tuple[Outcome, str 
         (finish == "MAX_TOKENS", Outcome.TRUNCATED, finish),
         (finish in BLOCKED_REASONS, Outcome.BLOCKED, finish),
         (finish != "STOP", Outcome.FAILED, finish or "NO_FINISH_REASON"),
-        (text is None, Outcome.FAILED, "NO_CONTENT"),
-        (shape in _LENIENT or bool(calls_of(response)), Outcome.SUCCEEDED, None),
-        (value is NOTHING, Outcome.INVALID, "NOT_JSON"),
-        (not _is(value, shape), Outcome.INVALID, f"NOT_{shape.name}"),
+        (text_of(response) is None, Outcome.FAILED, "NO_CONTENT"),
+        (shape is Shape.TEXT or bool(calls_of(response)), Outcome.SUCCEEDED, None),
+        (said is NOTHING, Outcome.INVALID, "NOT_JSON"),
+        (not _is(said, shape), Outcome.INVALID, f"NOT_{shape.name}"),
+        (wrong is not None, Outcome.INVALID, wrong and wrong[0]),
         (True, Outcome.SUCCEEDED, None),
     ]
     return next((outcome, reason) for true, outcome, reason in cases if true)
 
 
-def _judge_vector(response: Any, _text: str | None, _shape: Shape) -> tuple[Outcome, str | None]:
+def _judge_vector(response: Any) -> tuple[Outcome, str | None]:
     """Judge the response of an embedding model: a vector is a list of numbers."""
     values = at(response, "embedding", "values")
     if not isinstance(response, dict):
@@ -179,13 +198,13 @@ def _retryable(outcome: Outcome, code: int | None) -> bool:
     return outcome is Outcome.FAILED and (code is None or code in RETRYABLE_CODES)
 
 
-_LENIENT = (Shape.TEXT, Shape.STRING)
 _TYPES: Mapping[Shape, tuple[type, ...]] = {
     Shape.ANY: (object,),
     Shape.OBJECT: (dict,),
     Shape.ARRAY: (list,),
     Shape.NUMBER: (int, float),
     Shape.BOOLEAN: (bool,),
+    Shape.STRING: (str,),
 }
 
 
@@ -195,8 +214,8 @@ def _is(value: Any, shape: Shape) -> bool:
     )
 
 
-def _answer(response: Any, text: str | None, shape: Shape) -> Any:
-    """Return what a succeeded response says as JSON: a vector, the functions to call, or what the text is.
+def _said(response: Any, text: str | None, shape: Shape) -> Any:
+    """Return what a response says as JSON: a vector, the functions to call, or what the text is.
 
     An enum's bare word is a string. Who calls functions does not answer by the schema.
     """
@@ -204,7 +223,12 @@ def _answer(response: Any, text: str | None, shape: Shape) -> Any:
         return at(response, "embedding", "values")
     if calls := calls_of(response):
         return calls
-    if shape is Shape.TEXT:
-        return None
-    value = parsed(text)
+    value = NOTHING if shape is Shape.TEXT else parsed(text)
     return text if shape is Shape.STRING and not isinstance(value, str) else value
+
+
+def _misfit(response: Any, said: Any, columns: Typed) -> tuple[str, str] | None:
+    """Only what is of the right shape is looked into."""
+    if said is NOTHING or calls_of(response) or not (columns.alone or isinstance(said, dict)):
+        return None
+    return misfit(said, columns)

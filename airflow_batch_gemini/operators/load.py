@@ -55,6 +55,8 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param max_corrupt_lines: lines that the output of one job may have that are not JSON (cut, garbled, perhaps of
         invalid UTF-8, which BigQuery may also read with U+FFFD in the place of what is invalid). They are left out, the
         report counts them, and their rows are ``missing``. With more the load fails and publishes nothing.
+    :param latest_view: keep a view ``<results_table>_latest`` with the newest answer to every key. Where it cannot be
+        made the load succeeds all the same and says so.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
     :param gcp_conn_id: the Google Cloud connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -87,6 +89,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         landing_dataset: str | None = None,
         batch_date: str | None = None,
         max_corrupt_lines: int = 0,
+        latest_view: bool = True,
         price: Price | Mapping[str, Any] | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -106,6 +109,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         self.landing_dataset = landing_dataset
         self.batch_date = batch_date
         self.max_corrupt_lines = max_corrupt_lines
+        self.latest_view = latest_view
         self.price = price
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -130,6 +134,7 @@ class GeminiBatchLoadOperator(BaseOperator):
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         """Take every step in order; a step that is done is found done."""
         from airflow_batch_gemini.operators._gathering import gather
+        from airflow_batch_gemini.operators._latest import show_latest
 
         batch_date, attempt = self._batch_date(context), str(context["ti"].id)
         price = None if self.price is None else price_of("", self.price)
@@ -167,7 +172,10 @@ class GeminiBatchLoadOperator(BaseOperator):
         notes = [*check_answered(plan.jobs_by_part, counted.answered), *check_echoes(counted)]
         for note in notes:
             self.log.warning("%s", note)
+        if (extend := plan.extend()) is not None:
+            step("extend", extend)
         step("publish", plan.publish())
+        notes += show_latest(self, warehouse, plan, attempt)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
         report = Report.of(
             counted,

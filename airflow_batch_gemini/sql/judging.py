@@ -5,10 +5,13 @@ The rule is the one of :mod:`airflow_batch_gemini.batch.outcome`; tests hold the
 
 from __future__ import annotations
 
+from airflow_batch_gemini.batch.columns import Typed
 from airflow_batch_gemini.batch.outcome import BLOCKED_REASONS, Outcome
 from airflow_batch_gemini.batch.schema import Shape
-from airflow_batch_gemini.sql import echo, sources
+from airflow_batch_gemini.sql import echo, sources, typed
 from airflow_batch_gemini.sql.literal import string_literal
+
+_NO_TEXT = "CAST(NULL AS STRING)"
 
 
 def fields(shape: Shape) -> str:
@@ -71,8 +74,26 @@ def answers(shape: Shape) -> str:
   FROM fields"""
 
 
+def checked(shape: Shape, columns: Typed) -> str:
+    """Return a query of what the answers are as JSON and what of them does not fit the columns, over ``answers``.
+
+    The functions that a model calls stand before what it says; they are no answer by the schema.
+    """
+    said = {
+        Shape.TEXT: "calls",
+        Shape.VECTOR: "vector",
+        Shape.STRING: "COALESCE(calls, IF(JSON_TYPE(parsed) = 'string', parsed, TO_JSON(text)))",
+    }.get(shape, "COALESCE(calls, parsed)")
+    fits = "said IS NOT NULL" if columns.alone else "JSON_TYPE(said) = 'object'"
+    wrong = (
+        f"IF(calls IS NULL AND {fits}, {typed.misfit(columns, 'said')}, NULL)" if columns.fields else _NO_TEXT
+    )
+    return f"""  SELECT *, {wrong} AS misfit
+  FROM (SELECT *, {said} AS said FROM answers)"""
+
+
 def judged(shape: Shape) -> str:
-    """Return a query of every line's outcome and reason, over ``answers``: the first case that is true."""
+    """Return a query of every line's outcome and reason, over ``checked``: the first case that is true."""
     cases = [
         ("verified = FALSE", Outcome.MISMATCHED, "'OTHER_REQUEST'"),
         ("status != ''", Outcome.FAILED, "COALESCE(error_status, 'ROW_ERROR')"),
@@ -91,7 +112,7 @@ def judged(shape: Shape) -> str:
       ELSE NULL
     END AS reason,
     IF(status != '', COALESCE(error_message, status), COALESCE(block_message, finish_message)) AS message
-  FROM answers"""
+  FROM checked"""
 
 
 def _text_cases(shape: Shape) -> list[tuple[str, str, str]]:
@@ -116,6 +137,7 @@ def _text_cases(shape: Shape) -> list[tuple[str, str, str]]:
         cases.append(("calls IS NULL AND parsed IS NULL", "invalid", "'NOT_JSON'"))
     if shape not in (Shape.TEXT, Shape.STRING, Shape.ANY):
         cases.append((f"calls IS NULL AND JSON_TYPE(parsed) != '{shape}'", "invalid", f"'NOT_{shape.name}'"))
+    cases.append(("misfit IS NOT NULL", "invalid", "SUBSTR(misfit, 1, STRPOS(misfit, ' ') - 1)"))
     return cases
 
 
@@ -135,6 +157,8 @@ def ranked() -> str:
     order = "\n".join(f"        WHEN '{outcome}' THEN {rank}" for rank, outcome in enumerate(Outcome))
     return f"""  SELECT
     *,
+    IF(outcome = 'invalid', SUBSTR(misfit, STRPOS(misfit, ' ') + 1), NULL) AS misfit_path,
+    IF(outcome = 'succeeded' AND calls IS NULL, said, NULL) AS fitting,
     ROW_NUMBER() OVER (
       PARTITION BY part, key
       ORDER BY CASE outcome

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed, column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import RETRYABLE_CODES, Outcome
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, MILLION, Price, Rates
 from airflow_batch_gemini.batch.report import TOKENS
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.schema import Shape
-from airflow_batch_gemini.sql import echo, judging, sources
+from airflow_batch_gemini.sql import echo, judging, sources, typed
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS
 
-_TYPES = {column.name: column.type for column in (*RESULTS, *ERRORS)}
+_COLUMNS = {column.name: column for column in (*RESULTS, *ERRORS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Provenance:
     run_id: str
     batch_date: str
     """``YYYY-MM-DD``: the partition that the rows land in."""
+    template_fingerprint: str = ""
+    template_version: str | None = None
+    round: int = 0
+    """Which repair pass of the batch; 0 is the first."""
 
 
 def classify(
@@ -41,12 +46,15 @@ def classify(
     shape: Shape,
     price: Price | None,
     beside: sources.Beside = sources.NOTHING_BESIDE,
+    columns: Typed = NO_COLUMNS,
 ) -> str:
     """Return the query that gives every row exactly one outcome, with all the columns of the results.
 
     A copy has the outcome of the row whose request it shares, and cost nothing.
+
+    :param columns: what the response schema promises; they come after those that every result has.
     """
-    columns = _columns(provenance, shape, price)
+    cells = _cells(provenance, price) | typed.values(columns, "ranked.fitting")
     return f"""WITH requests AS (
 {sources.requests(parts)}
 ), wanted AS (
@@ -59,26 +67,29 @@ def classify(
 {judging.fields(shape)}
 ), answers AS (
 {judging.answers(shape)}
+), checked AS (
+{judging.checked(shape, columns)}
 ), judged AS (
 {judging.judged(shape)}
 ), ranked AS (
 {judging.ranked()}
 )
 SELECT
-  {_listed(columns)}
+  {_listed(cells)}
 FROM wanted
 LEFT JOIN (SELECT * FROM ranked WHERE position = 1) AS ranked
-  ON ranked.key = wanted.sent_as AND ranked.part = wanted.part{_rejected(beside.rejected, columns)}"""
+  ON ranked.key = wanted.sent_as AND ranked.part = wanted.part{_rejected(beside.rejected, cells, columns)}"""
 
 
-def _columns(provenance: Provenance, shape: Shape, price: Price | None) -> dict[str, str]:
-    """Return the columns of a row that was sent, by name."""
+def _cells(provenance: Provenance, price: Price | None) -> dict[str, str]:
+    """Return what stands in the columns of a row that was sent, by name."""
     retryable = ", ".join(map(str, RETRYABLE_CODES))
     return {
         "batch_id": string_literal(provenance.batch_id),
         "key": f"SUBSTR(wanted.key, {len(WIRE_KEY_PREFIX) + 1})",
         "outcome": f"COALESCE(ranked.outcome, '{Outcome.MISSING}')",
         "reason": "IF(ranked.outcome IS NULL, 'NO_LINE', ranked.reason)",
+        "path": "ranked.misfit_path",
         "code": "ranked.code",
         "status": "ranked.error_status",
         "message": "ranked.message",
@@ -87,7 +98,7 @@ def _columns(provenance: Provenance, shape: Shape, price: Price | None) -> dict[
             f"(ranked.code IS NULL OR ranked.code IN ({retryable})))"
         ),
         "text": "ranked.text",
-        "answer": _answer_column(shape),
+        "answer": "IF(ranked.outcome = 'succeeded', ranked.said, NULL)",
         "verified": "ranked.verified",
         "finish_reason": "ranked.finish_reason",
         "model": string_literal(provenance.model),
@@ -95,9 +106,12 @@ def _columns(provenance: Provenance, shape: Shape, price: Price | None) -> dict[
         **{f"{name}_tokens": _spent(f"ranked.{name}_tokens", "0") for name in TOKENS},
         "cost_usd": _spent(_cost(price), "NUMERIC '0'"),
         "processed_time": "ranked.processed_time",
+        "template_fingerprint": string_literal(provenance.template_fingerprint),
+        "template_version": _text(provenance.template_version),
         "job_name": "wanted.job_name",
         "part": "wanted.part",
         "epoch": "wanted.epoch",
+        "round": str(provenance.round),
         "copy_of": "wanted.copy_of",
         "fingerprint": "wanted.fingerprint",
         "dag_id": string_literal(provenance.dag_id),
@@ -106,8 +120,12 @@ def _columns(provenance: Provenance, shape: Shape, price: Price | None) -> dict[
     }
 
 
-def _listed(columns: Mapping[str, str]) -> str:
-    return ",\n  ".join(f"{value} AS {name}" for name, value in columns.items())
+def _text(value: str | None) -> str:
+    return "CAST(NULL AS STRING)" if value is None else string_literal(value)
+
+
+def _listed(cells: Mapping[str, str]) -> str:
+    return ",\n  ".join(f"{value} AS {identifier(name)}" for name, value in cells.items())
 
 
 def _spent(value: str, nothing: str) -> str:
@@ -115,26 +133,28 @@ def _spent(value: str, nothing: str) -> str:
     return f"IF(wanted.copy_of IS NULL, {value}, IF(ranked.outcome IS NULL, NULL, {nothing}))"
 
 
-def _rejected(table: TableName | None, columns: Mapping[str, str]) -> str:
+_OF_THE_BATCH = (
+    "batch_id",
+    "model",
+    "dag_id",
+    "run_id",
+    "batch_date",
+    "template_fingerprint",
+    "template_version",
+    "round",
+)
+
+
+def _rejected(table: TableName | None, cells: Mapping[str, str], columns: Typed) -> str:
     """Return the rows that were never sent, in the columns of the others."""
     if table is None:
         return ""
-    known = {name: columns[name] for name in ("batch_id", "model", "dag_id", "run_id", "batch_date")}
+    known = {name: cells[name] for name in _OF_THE_BATCH}
     known |= {"key": "rejected.key", "outcome": f"'{Outcome.REJECTED}'", "retryable": "FALSE"}
     known |= {"reason": "rejected.rule", "message": "rejected.message"}
-    cells = {name: known.get(name, f"CAST(NULL AS {_TYPES[name]})") for name in columns}
-    return f"\nUNION ALL\nSELECT\n  {_listed(cells)}\nFROM {identifier(str(table))} AS rejected"
-
-
-def _answer_column(shape: Shape) -> str:
-    """The functions that are called stand before what the text says."""
-    said = {
-        Shape.TEXT: "NULL",
-        Shape.VECTOR: "ranked.vector",
-        Shape.STRING: "IF(JSON_TYPE(ranked.parsed) = 'string', ranked.parsed, TO_JSON(ranked.text))",
-    }.get(shape, "ranked.parsed")
-    answer = said if shape is Shape.VECTOR else f"COALESCE(ranked.calls, {said})"
-    return f"IF(ranked.outcome = 'succeeded', {answer}, NULL)"
+    every = _COLUMNS | {one.name: column(one) for one in columns.fields}
+    nothing = {name: f"CAST(NULL AS {typed.type_of(every[name])})" for name in cells}
+    return f"\nUNION ALL\nSELECT\n  {_listed(nothing | known)}\nFROM {identifier(str(table))} AS rejected"
 
 
 def _cost(price: Price | None) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.sql.literal import identifier, string_literal
+from airflow_batch_gemini.sql.typed import definition, type_of
 
 _SPENT = (
     Column("prompt_tokens", "INT64"),
@@ -20,6 +22,9 @@ _SPENT = (
     Column("job_name", "STRING"),
     Column("part", "INT64"),
     Column("epoch", "INT64"),
+    Column("round", "INT64"),
+    Column("template_fingerprint", "STRING"),
+    Column("template_version", "STRING"),
     Column("copy_of", "STRING"),
     Column("fingerprint", "STRING"),
     Column("dag_id", "STRING"),
@@ -46,6 +51,7 @@ ERRORS = (
     Column("key", "STRING"),
     Column("outcome", "STRING"),
     Column("reason", "STRING"),
+    Column("path", "STRING"),
     Column("code", "INT64"),
     Column("status", "STRING"),
     Column("message", "STRING"),
@@ -63,8 +69,10 @@ _KEY = ("batch_id", "key")
 _LOADED_AT = "loaded_at"
 SUPERSEDED = "a newer attempt has published this batch"
 """What BigQuery says of a publish that comes too late."""
-_INCOMPARABLE = frozenset({"JSON"})
-"""Types that cannot be compared; ``answer`` follows from ``text``, which can."""
+_INCOMPARABLE = frozenset({"JSON", "STRUCT"})
+"""Types that cannot be compared, and no list can; their texts can."""
+TAKEN = frozenset(column.name for column in (*RESULTS, *ERRORS))
+"""Names that no property of a response schema gets."""
 
 
 def publish(
@@ -75,6 +83,7 @@ def publish(
     results: TableName,
     errors: TableName,
     published: TableName,
+    columns: Sequence[Column] = (),
 ) -> str:
     """Return the script that makes both tables say of this batch what *outcomes* says, and nothing else.
 
@@ -84,16 +93,19 @@ def publish(
     It fails with :data:`SUPERSEDED` once an attempt newer than *attempt* has published: what a stalled one knows is
     older. Every publish changes the one row of *published*, so of two at a time BigQuery lets one through; the tables
     themselves would not do for that, since two publishes need not touch the same one.
+
+    :param columns: of the results table, beside those that every result has.
     """
+    every = (*RESULTS, *columns)
     batch = string_literal(batch_id)
     return "\n".join(
         [
-            create(results, RESULTS),
+            create(results, every),
             create(errors, ERRORS),
             _first_turn(published),
             "BEGIN TRANSACTION;",
             _take_turn(published, string_literal(attempt)),
-            _merge(results, RESULTS, outcomes, "outcome = 'succeeded'", batch),
+            _merge(results, every, outcomes, "outcome = 'succeeded'", batch),
             _merge(errors, ERRORS, outcomes, "outcome != 'succeeded'", batch),
             "COMMIT TRANSACTION;",
         ]
@@ -102,11 +114,17 @@ def publish(
 
 def create(table: TableName, columns: Iterable[Column]) -> str:
     """Return the statement that creates *table* unless it exists."""
-    listed = ",\n".join(f"  {column.name} {column.type}" for column in columns)
+    listed = ",\n".join(f"  {definition(column)}" for column in columns)
     return (
         f"CREATE TABLE IF NOT EXISTS {identifier(str(table))} (\n{listed}\n)\n"
         "PARTITION BY batch_date\nCLUSTER BY key;"
     )
+
+
+def extend(table: TableName, columns: Iterable[Column]) -> str:
+    """Return the statement that adds *columns* to *table* where they are missing; nothing that is there is changed."""
+    added = ",\n".join(f"  ADD COLUMN IF NOT EXISTS {definition(column)}" for column in columns)
+    return f"ALTER TABLE {identifier(str(table))}\n{added};"
 
 
 def published_table(results: TableName, errors: TableName, batch_id: str) -> TableName:
@@ -136,27 +154,56 @@ FROM {table}
 WHERE attempt = {attempt};"""
 
 
+_IDENTITY = frozenset({"batch_id", "key"})
+
+
 def clashes(wanted: Iterable[Column], found: Sequence[Column]) -> list[str]:
-    """Return what keeps an existing table from taking our rows: columns it lacks, or has as another type."""
+    """Return what keeps an existing table from taking our rows: a column of another type, or no column for whose row.
+
+    Any other column that is missing can be added.
+    """
     types = {column.name.casefold(): column for column in found}
     wrong = []
     for column in wanted:
-        other = types.get(column.name)
-        if other is None:
-            wrong.append(f"{column.name} {column.type} is missing")
-        elif other.type != column.type or other.mode == "REPEATED":
-            wrong.append(f"{column.name} is {other.mode} {other.type}, not {column.type}")
+        other = types.get(column.name.casefold())
+        if other is None and column.name in _IDENTITY:
+            wrong.append(f"{column.name} {type_of(column)} is missing")
+        elif other is not None and not _alike(column, other):
+            wrong.append(
+                f"{column.name} is {other.mode} {type_of(replace(other, mode=''))}, not {type_of(column)}"
+            )
     return wrong
 
 
+def lacking(wanted: Iterable[Column], found: Sequence[Column]) -> list[Column]:
+    """Return the columns that an existing table does not have yet."""
+    names = {column.name.casefold() for column in found}
+    return [column for column in wanted if column.name.casefold() not in names]
+
+
+def _alike(one: Column, other: Column) -> bool:
+    """Whether both hold the same values; which values must be there is another matter."""
+    return (
+        one.type == other.type
+        and (one.mode == "REPEATED") == (other.mode == "REPEATED")
+        and [field.name.casefold() for field in one.fields]
+        == [field.name.casefold() for field in other.fields]
+        and all(map(_alike, one.fields, other.fields))
+    )
+
+
 def _merge(table: TableName, columns: Sequence[Column], outcomes: TableName, which: str, batch: str) -> str:
-    names = [column.name for column in columns]
-    given = ", ".join(name for name in names if name != _LOADED_AT)
-    changes = ",\n    ".join(f"{name} = source.{name}" for name in names if name not in _KEY)
+    names = [identifier(column.name) for column in columns]
+    given = ", ".join(identifier(column.name) for column in columns if column.name != _LOADED_AT)
+    changes = ",\n    ".join(
+        f"{name} = source.{name}"
+        for name, column in zip(names, columns, strict=True)
+        if column.name not in _KEY
+    )
     differs = "\n    OR ".join(
-        f"target.{column.name} IS DISTINCT FROM source.{column.name}"
+        f"{_comparable(column, 'target')} IS DISTINCT FROM {_comparable(column, 'source')}"
         for column in columns
-        if column.name not in (*_KEY, _LOADED_AT) and column.type not in _INCOMPARABLE
+        if column.name not in (*_KEY, _LOADED_AT)
     )
     return f"""MERGE {identifier(str(table))} AS target
 USING (
@@ -173,3 +220,9 @@ WHEN NOT MATCHED BY TARGET THEN
   INSERT ({", ".join(names)})
   VALUES ({", ".join(f"source.{name}" for name in names)})
 WHEN NOT MATCHED BY SOURCE AND target.batch_id = {batch} THEN DELETE;"""
+
+
+def _comparable(column: Column, side: str) -> str:
+    name = f"{side}.{identifier(column.name)}"
+    whole = column.type in _INCOMPARABLE or column.mode == "REPEATED"
+    return f"TO_JSON_STRING({name})" if whole else name

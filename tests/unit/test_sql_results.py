@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,16 +12,18 @@ import googlesql
 import pytest
 from outcome_corpus import ASKED, CORPUS, candidate, line, response, sent
 
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Line, Reading, classify
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_of
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import InvalidNameError
-from airflow_batch_gemini.sql import outcomes, results
+from airflow_batch_gemini.sql import latest, outcomes, results
 from airflow_batch_gemini.sql.audit import audit
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
+from airflow_batch_gemini.sql.typed import type_of
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
@@ -34,6 +36,8 @@ PROVENANCE = outcomes.Provenance(
     dag_id='it\'s a "dag" \\ `x`',
     run_id="manual__2026-09-01T00:00:00+00:00",
     batch_date="2026-09-01",
+    template_fingerprint="f" * 64,
+    template_version="v2",
 )
 PRO = price_of("gemini-2.5-pro")
 OUTCOME_COLUMNS = (
@@ -51,9 +55,9 @@ def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 class Judge:
-    """GoogleSQL with our tables in its catalog."""
+    """GoogleSQL with our tables in its catalog; those of results have *more* columns."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: Sequence[Column] = ()) -> None:
         googlesql.load()
         from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
         from zetasql.types import (
@@ -79,18 +83,24 @@ class Judge:
                 ("message", "STRING"),
             ],
             LANDED: [*landed, ("request", "JSON"), ("response", "JSON")],
-            OUTCOMES: [(c.name, c.type) for c in OUTCOME_COLUMNS],
-            RESULTS: [(c.name, c.type) for c in results.RESULTS],
+            OUTCOMES: [(c.name, type_of(c)) for c in (*OUTCOME_COLUMNS, *more)],
+            RESULTS: [(c.name, type_of(c)) for c in (*results.RESULTS, *more)],
             ERRORS: [(c.name, c.type) for c in results.ERRORS],
             PUBLISHED: [("attempt", "STRING"), ("published_at", "TIMESTAMP")],
         }
+        self._analyzer, self._prepared = Analyzer, PreparedQuery
+        self.catalog = catalog.build()
         for table, columns in tables.items():
             built = TableBuilder(str(table))
             for name, kind in columns:
-                built = built.add_column(name, getattr(TypeKind, f"TYPE_{kind}"))
+                built = built.add_column(name, getattr(TypeKind, f"TYPE_{kind}", None) or self._type(kind))
             catalog = catalog.add_table(built.build())
         self.catalog = catalog.build()
-        self._analyzer, self._prepared = Analyzer, PreparedQuery
+
+    def _type(self, name: str) -> Any:
+        """Let GoogleSQL read the name of a STRUCT or an ARRAY."""
+        [found] = self.analyse(f"SELECT CAST(NULL AS {name}) AS x").output_column_list
+        return found.column.type
 
     def analyse(self, sql: str) -> Any:
         return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
@@ -165,6 +175,7 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
         "key": key,
         "outcome": reading.outcome.value,
         "reason": reading.reason,
+        "path": None,
         "verified": reading.verified,
         "code": reading.code,
         "status": reading.status,
@@ -190,6 +201,9 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
         "job_name": JOB,
         "part": 0,
         "epoch": 1,
+        "round": 0,
+        "template_fingerprint": "f" * 64,
+        "template_version": "v2",
         "copy_of": None,
         "fingerprint": None,
         "dag_id": PROVENANCE.dag_id,
@@ -198,7 +212,9 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
     }
 
 
-def reference(lines: dict[str, dict[str, Any]], shape: Shape) -> dict[str, Reading]:
+def reference(
+    lines: dict[str, dict[str, Any]], shape: Shape, columns: Typed = NO_COLUMNS
+) -> dict[str, Reading]:
     read = [
         Line(
             key=key,
@@ -209,7 +225,7 @@ def reference(lines: dict[str, dict[str, Any]], shape: Shape) -> dict[str, Readi
         )
         for key, found in lines.items()
     ]
-    return classify(list(lines), read, shape, {key: sent(key) for key in lines})
+    return classify(list(lines), read, shape, {key: sent(key) for key in lines}, columns)
 
 
 @pytest.mark.parametrize("shape", list(Shape))
@@ -448,7 +464,8 @@ def test_what_cannot_be_a_literal_is_refused() -> None:
     [
         ([Column("key", "STRING"), Column("part", "INT64")], []),
         ([Column("KEY", "STRING", "REQUIRED"), Column("part", "INT64"), Column("more", "JSON")], []),
-        ([Column("key", "STRING")], ["part INT64 is missing"]),
+        ([Column("key", "STRING")], []),
+        ([Column("part", "INT64")], ["key STRING is missing"]),
         ([Column("key", "BYTES"), Column("part", "INT64")], ["key is NULLABLE BYTES, not STRING"]),
         (
             [Column("key", "STRING", "REPEATED"), Column("part", "INT64")],
@@ -459,5 +476,19 @@ def test_what_cannot_be_a_literal_is_refused() -> None:
 def test_a_table_that_cannot_take_the_rows_is_told_column_by_column(
     found: list[Column], wrong: list[str]
 ) -> None:
-    """A user's own columns beside ours do no harm."""
+    """A user's own columns beside ours do no harm, and what is missing can be added, but for whose row it is."""
     assert results.clashes([Column("key", "STRING"), Column("part", "INT64")], found) == wrong
+
+
+def test_what_is_added_to_a_table_is_googlesql(judge: Judge) -> None:
+    """Whatever it is; what is there is left alone."""
+    lacks = results.lacking(results.RESULTS, [Column("KEY", "STRING"), Column("batch_id", "STRING")])
+    assert {"key", "batch_id"}.isdisjoint(column.name for column in lacks)
+    assert judge.analyse_script(results.extend(RESULTS, lacks)) == ["ResolvedAlterTableStmt"]
+
+
+def test_the_view_of_the_newest_answers_is_googlesql(judge: Judge) -> None:
+    """It lies beside the results."""
+    view = latest.view_of(RESULTS)
+    assert str(view) == f"{RESULTS}_latest"
+    assert judge.analyse_script(latest.create_view(view, RESULTS)) == ["ResolvedCreateViewStmt"]
