@@ -148,7 +148,8 @@ class Manifest:
         """32 hex digits over what the first round asked: rows that carry the same one answer the same requests."""
         if self.first is not None:
             return self.first.fingerprint
-        asked = [self.fingerprint(part.index) for part in self.parts]
+        asked: list[object] = [self.fingerprint(part.index) for part in self.parts]
+        asked += [(aside.rows, aside.checksum) if aside else None for aside in (self.copies, self.rejected)]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
     @property

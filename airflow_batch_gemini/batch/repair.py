@@ -42,9 +42,7 @@ class Rule:
     def meets(self, outcome: str, reason: str | None, *, retryable: bool) -> bool:
         """Whether a row is one that this rule speaks of."""
         return (
-            outcome == self.outcome
-            and self.reason in (None, reason)
-            and self.retryable in (None, retryable)
+            outcome == self.outcome and self.reason in (None, reason) and self.retryable in (None, retryable)
         )
 
 

@@ -16,9 +16,7 @@ LEAST_THINKING = 512
 """Tokens below which no thinking budget is lowered: no model refuses as many."""
 
 _CONFIGS = ("generationConfig", "generation_config")
-TOKENS = tuple(
-    (config, tokens) for config in _CONFIGS for tokens in ("maxOutputTokens", "max_output_tokens")
-)
+TOKENS = tuple((config, tokens) for config in _CONFIGS for tokens in ("maxOutputTokens", "max_output_tokens"))
 """Where a request says how many tokens its answer may have; both spellings mean the same."""
 BUDGETS = tuple(
     (config, thinking, budget)
@@ -35,7 +33,9 @@ CORRECTION = {
 """What a request says besides whose answer did not fit. Nothing of that answer is in it."""
 
 _LINE = re.compile(
-    rb'(\{"key":"' + WIRE_KEY_PREFIX.encode() + rb'(?:[^"\\]|\\.)*"(?:,"fingerprint":"([0-9a-f]*)")?,"request":)'
+    rb'(\{"key":"'
+    + WIRE_KEY_PREFIX.encode()
+    + rb'(?:[^"\\]|\\.)*"(?:,"fingerprint":"([0-9a-f]*)")?,"request":)'
     rb"(.*)\}\s*",
     re.DOTALL,
 )

@@ -18,7 +18,7 @@ from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
 from airflow_batch_gemini.operators._manifest import ManifestKeeper, manifest_of
 from airflow_batch_gemini.sql import repair as statements
-from airflow_batch_gemini.sql.repair import LoadedBatch
+from airflow_batch_gemini.sql.results import LoadedBatch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,6 +59,7 @@ class RepairPlan:
             predictions=root.predictions,
             predictions_dataset=root.predictions_dataset,
             template_fingerprint=root.template_fingerprint,
+            template_version=root.template_version,
             response_schema=root.response_schema,
             fingerprinted=root.fingerprinted,
             created_at=created_at,
@@ -86,7 +87,10 @@ def planned(
     index = -1 if ti.map_index is None else ti.map_index
     identity = Identity(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
     places, attempt = Workspace(identity.workspace(_work_uri(root))), str(ti.id)
-    policy, model = RepairPolicy.of(operator.policy), model_path(operator.model) if operator.model else root.model
+    policy, model = (
+        RepairPolicy.of(operator.policy),
+        model_path(operator.model) if operator.model else root.model,
+    )
     asked = [model, repr(policy), operator.round, operator.max_rows, str(operator.max_cost_usd)]
     return RepairPlan(
         root=root,
@@ -107,7 +111,7 @@ def planned(
             workspace=root.workspace,
             fingerprint=root.batch_fingerprint,
             rows=root.accounted_rows,
-            basis=_digest([root.batch_fingerprint, repr(root.copies), *_job_names(hook, root), *asked]),
+            basis=_digest([root.batch_fingerprint, *_job_names(hook, root), *asked]),
         ),
     )
 

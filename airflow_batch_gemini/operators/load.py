@@ -13,9 +13,14 @@ from airflow.sdk import Asset, BaseOperator, conf
 from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.report import Report, audit, check_echoes, tally
-from airflow_batch_gemini.exceptions import ConfigurationError, LandingError, OwnershipLostError
-from airflow_batch_gemini.sql.results import SUPERSEDED
+from airflow_batch_gemini.batch.report import Report, audit, check_echoes, standing_of, tally
+from airflow_batch_gemini.exceptions import (
+    AccountingError,
+    ConfigurationError,
+    LandingError,
+    OwnershipLostError,
+)
+from airflow_batch_gemini.sql.publishing import SUPERSEDED, UNACCOUNTED
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -179,7 +184,9 @@ class GeminiBatchLoadOperator(BaseOperator):
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
         report = Report.of(
             counted,
-            batch_id=plan.manifest.batch_id,
+            batch_id=plan.manifest.root_batch_id,
+            round=plan.manifest.round,
+            standing=standing_of(warehouse.job_rows(step("standing", plan.standing()))),
             model=plan.manifest.model,
             price=price,
             jobs=plan.jobs,
@@ -268,6 +275,12 @@ def _refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
     if SUPERSEDED in (outcome.error or ""):
         raise OwnershipLostError(
             f"BigQuery job {job} changed nothing: {SUPERSEDED}. This attempt stops; look at the newer one."
+        )
+    if UNACCOUNTED in (outcome.error or ""):
+        raise AccountingError(
+            f"BigQuery job {job} changed nothing: {UNACCOUNTED}. The first round is not in "
+            "these tables, or was prepared anew since this round was, or somebody deleted rows of it. Load the first "
+            "round, then clear this one's repair task."
         )
     # Our scripts create only what does not exist; "duplicate" says that somebody created it at the same moment.
     may_pass = outcome.transient or outcome.reason == "duplicate"

@@ -140,11 +140,15 @@ def _check(operator: GeminiBatchRepairOperator) -> None:
     if operator.price is not None:
         price_of("", operator.price)
     if type(operator.round) is not int or not 1 <= operator.round <= MAX_ROUNDS:
-        raise ConfigurationError(f"round={operator.round!r} is not a number from 1 to {MAX_ROUNDS}. Nothing was sent.")
+        raise ConfigurationError(
+            f"round={operator.round!r} is not a number from 1 to {MAX_ROUNDS}. Nothing was sent."
+        )
     if operator.max_rows is not None and (type(operator.max_rows) is not int or operator.max_rows < 1):
         raise ConfigurationError(f"max_rows={operator.max_rows!r} is no number of rows. Nothing was sent.")
     if operator.max_cost_usd is not None and not _is_money(operator.max_cost_usd):
-        raise ConfigurationError(f"max_cost_usd={operator.max_cost_usd!r} is no sum of money. Nothing was sent.")
+        raise ConfigurationError(
+            f"max_cost_usd={operator.max_cost_usd!r} is no sum of money. Nothing was sent."
+        )
 
 
 def _is_money(value: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.names import TableName
@@ -12,24 +11,8 @@ from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.sql.literal import string_literal
 from airflow_batch_gemini.sql.prepare import create_table
+from airflow_batch_gemini.sql.results import LoadedBatch
 from airflow_batch_gemini.sql.treatment import chosen, treated
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedBatch:
-    """Where the rows of all rounds of a batch stand."""
-
-    batch_id: str
-    fingerprint: str
-    results: TableName
-    errors: TableName
-
-    @property
-    def rows(self) -> str:
-        """The condition for its rows, in either table. Rows of an earlier preparation answer other requests."""
-        return (
-            f"batch_id = {string_literal(self.batch_id)} AND batch_fingerprint = {string_literal(self.fingerprint)}"
-        )
 
 
 def standings(batch: LoadedBatch) -> str:

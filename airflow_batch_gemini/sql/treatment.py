@@ -11,11 +11,9 @@ from airflow_batch_gemini.sql.literal import string_literal
 
 
 def chosen(policy: RepairPolicy, treatments: Sequence[Treatment]) -> str:
-    """Return the expression for what becomes of a row of the errors table: a place in *treatments*, NULL for nothing."""
+    """Return the expression for what becomes of a row of the errors table: a place in *treatments*, or NULL."""
     places = {treatment.action: place for place, treatment in enumerate(treatments)}
-    cases = " ".join(
-        f"WHEN {_meets(rule)} THEN {places.get(rule.action, 'NULL')}" for rule in policy.rules
-    )
+    cases = " ".join(f"WHEN {_meets(rule)} THEN {places.get(rule.action, 'NULL')}" for rule in policy.rules)
     return f"CASE {cases} END" if cases else "CAST(NULL AS INT64)"
 
 

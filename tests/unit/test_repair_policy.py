@@ -146,7 +146,10 @@ def test_a_truncated_answer_gets_more_tokens_or_less_thinking_or_is_given_up(
         ("plain", ask(systemInstruction={"parts": [CORRECTION]})),
         ("system", ask(systemInstruction={"parts": [{"text": "Be brief."}, CORRECTION], "role": "system"})),
         ("system in snake case", ask(system_instruction={"parts": [{"text": "Be brief."}, CORRECTION]})),
-        *((name, None) for name in ("system is null", "system without parts", "system of one part", "vector")),
+        *(
+            (name, None)
+            for name in ("system is null", "system without parts", "system of one part", "vector")
+        ),
     ],
 )
 def test_an_answer_that_does_not_fit_gets_a_sentence_more_of_instruction(name: str, expected: Any) -> None:
@@ -191,10 +194,7 @@ class Reference:
     def texts(self, sql: str) -> list[str]:
         """Evaluate a query of one STRING column."""
         query = (
-            self._query.builder()
-            .set_sql(sql)
-            .set_analyzer_options(self._options)
-            .set_catalog(self._catalog)
+            self._query.builder().set_sql(sql).set_analyzer_options(self._options).set_catalog(self._catalog)
         )
         with query.prepare() as prepared:
             rows = prepared.execute().content.table_data.row
@@ -247,11 +247,10 @@ CONFIGS = st.dictionaries(
     st.one_of(NUMBERS, st.dictionaries(st.sampled_from(["thinkingBudget", "thinking_budget"]), NUMBERS)),
 )
 SYSTEMS = st.one_of(
-    st.none(), st.dictionaries(st.sampled_from(["parts", "role"]), st.one_of(st.just([{"text": "x"}]), NUMBERS))
+    st.none(),
+    st.dictionaries(st.sampled_from(["parts", "role"]), st.one_of(st.just([{"text": "x"}]), NUMBERS)),
 )
-ANY_REQUEST = st.dictionaries(
-    st.sampled_from(["generationConfig", "generation_config"]), CONFIGS
-).flatmap(
+ANY_REQUEST = st.dictionaries(st.sampled_from(["generationConfig", "generation_config"]), CONFIGS).flatmap(
     lambda configs: st.dictionaries(
         st.sampled_from(["systemInstruction", "system_instruction"]), SYSTEMS
     ).map(lambda systems: {**ASK, **configs, **systems})
