@@ -88,10 +88,10 @@ def _more_tokens(request: Mapping[str, Any], treatment: Treatment) -> Mapping[st
         tokens = _whole(at(request, *path))
         if tokens is not None and 0 < tokens < treatment.most_tokens:
             return _with(request, path, min(tokens * treatment.times, treatment.most_tokens))
-    for path in BUDGETS:
-        budget = _whole(at(request, *path))
+    for place in BUDGETS:
+        budget = _whole(at(request, *place))
         if budget is not None and budget > LEAST_THINKING:
-            return _with(request, path, max(budget // treatment.times, LEAST_THINKING))
+            return _with(request, place, max(budget // treatment.times, LEAST_THINKING))
     return None
 
 

@@ -14,8 +14,8 @@ from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.reuse import RowSet, key_number
 from airflow_batch_gemini.batch.rows import RowBatch, jsonl_batches
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._checks import check_place
 from airflow_batch_gemini.operators._files import RequestFiles
+from airflow_batch_gemini.operators._place import check_place
 from airflow_batch_gemini.operators._tables import RequestTables
 from airflow_batch_gemini.sql import repair as statements
 

@@ -26,8 +26,9 @@ from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
-from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
+from airflow_batch_gemini.operators._checks import as_uris, check_arguments, limits_of
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
+from airflow_batch_gemini.operators._place import check_place
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

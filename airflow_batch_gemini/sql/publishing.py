@@ -63,6 +63,8 @@ def publish(
             _first_turn(published),
             "BEGIN TRANSACTION;",
             _take_turn(published, publication.round, string_literal(attempt)),
+            # What a later round adds to must be there, of the same preparation, before it adds anything.
+            *([_adds_up(publication)] if publication.round else []),
             _merge_results(publication, every, outcomes),
             _merge_errors(publication, outcomes),
             _adds_up(publication),

@@ -47,8 +47,8 @@ def _more_tokens(request: str, treatment: Treatment) -> str:
         cases.append(
             f"WHEN {value} > 0 AND {value} < {treatment.most_tokens} THEN JSON_SET({request}, {path}, {more})"
         )
-    for steps in BUDGETS:
-        path, value = _path(steps), _whole(request, steps)
+    for place in BUDGETS:
+        path, value = _path(place), _whole(request, place)
         less = f"GREATEST(DIV({value}, {treatment.times}), {LEAST_THINKING})"
         cases.append(f"WHEN {value} > {LEAST_THINKING} THEN JSON_SET({request}, {path}, {less})")
     return _case(cases)

@@ -401,6 +401,7 @@ def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge, nu
         "ResolvedBeginStmt",
         "ResolvedUpdateStmt",
         "ResolvedQueryStmt",
+        *["ResolvedQueryStmt"] * number,
         "ResolvedMergeStmt",
         "ResolvedMergeStmt",
         "ResolvedQueryStmt",

@@ -10,7 +10,6 @@ import pytest
 from outcome_corpus import CALL, THOUGHT, candidate, line, response
 from test_sql_results import (
     BESIDE,
-    ERRORS,
     MARKED,
     OUTCOME_COLUMNS,
     OUTCOMES,
