@@ -27,7 +27,7 @@ ALONE = "value"
 PREFIX = "answer_"
 MAX_DEPTH = 12
 """Levels of STRUCTs and ARRAYs; BigQuery has 15, and the table itself is one."""
-MAX_SQL = 300_000
+MAX_SQL = 200_000
 """Characters that reading and checking the columns may add to a statement; BigQuery takes 1 MB of it."""
 MAX_WORDS = 20_000
 """Characters of the words of one enum; with more they are not checked."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from airflow_batch_gemini.batch.landing import Column, TableInfo
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
-from airflow_batch_gemini.sql import latest
+from airflow_batch_gemini.operators._results import due_view, lacking_columns
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_asides, plan_part
 from airflow_batch_gemini.sql.plan import LoadPlan, results_columns
-from airflow_batch_gemini.sql.results import ERRORS, clashes, lacking
+from airflow_batch_gemini.sql.results import ERRORS
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
@@ -44,7 +42,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         )
         wanted = results_columns(manifest)
         lacks = tuple(
-            (table, _lacking(table, columns, warehouse.table_info(table)))
+            (table, lacking_columns(table, columns, warehouse.table_info(table)))
             for table, columns in ((results, wanted), (errors, ERRORS))
         )
         return LoadPlan(
@@ -64,7 +62,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             ),
             asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
             lacking=lacks,
-            view=_due_view(operator, warehouse, results, wanted),
+            view=due_view(operator, warehouse, results, wanted),
             jobs=tuple(job.job for job in jobs),
             landing=tables,
             results=results,
@@ -130,30 +128,6 @@ def _mark_loaded(workspace: WorkspaceHook, uri: GcsUri, job_name: str) -> bool:
         except PreconditionLost:
             return False
     return True
-
-
-def _lacking(table: TableName, columns: Sequence[Column], found: TableInfo | None) -> tuple[Column, ...]:
-    """Return the columns that a table which is there has to be given; a new one is made with all of them."""
-    if found is None:
-        return ()
-    if wrong := clashes(columns, found.columns):
-        raise ConfigurationError(
-            f"Table {table} exists and cannot take the rows: {'; '.join(wrong)}. Nothing was loaded, and what the job "
-            "answered is kept: name another table, or mend this one."
-        )
-    return tuple(lacking(columns, found.columns))
-
-
-def _due_view(
-    operator: GeminiBatchLoadOperator,
-    warehouse: WarehouseHook,
-    results: TableName,
-    columns: Sequence[Column],
-) -> TableName | None:
-    view = latest.view_of(results)
-    if operator.latest_view and latest.is_due(warehouse.table_info(view), {one.name for one in columns}):
-        return view
-    return None
 
 
 def _workspace(operator: GeminiBatchLoadOperator) -> WorkspaceHook:

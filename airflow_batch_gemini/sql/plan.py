@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from airflow_batch_gemini.batch.landing import Column, JobOutcome
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest
 from airflow_batch_gemini.batch.names import TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
+from airflow_batch_gemini.batch.report import Report, Tally
 from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.sql import latest
 from airflow_batch_gemini.sql.audit import audit
@@ -177,3 +178,35 @@ class LoadPlan:
     def show_latest(self, view: TableName) -> dict[str, Any]:
         """Return the job that makes the view of the newest answers."""
         return query(latest.create_view(view, self.results))
+
+    def report(
+        self,
+        counted: Tally,
+        landed: Landed,
+        *,
+        standing: Mapping[str, int],
+        price: Price | None,
+        notes: Sequence[str],
+        loaded_at: float,
+    ) -> Report:
+        """Put the report together.
+
+        :param standing: how the rows of all rounds stand.
+        :param loaded_at: epoch seconds.
+        """
+        return Report.of(
+            counted,
+            batch_id=self.manifest.root_batch_id,
+            round=self.manifest.round,
+            standing=standing,
+            model=self.manifest.model,
+            price=price,
+            jobs=self.jobs,
+            tables={"results": str(self.results), "errors": str(self.errors)},
+            loaded_at=loaded_at,
+            corrupt_lines=landed.corrupt,
+            notes=notes,
+            copies=self.manifest.copies.rows if self.manifest.copies else 0,
+            answered_before=self.manifest.answered,
+            attempt=self.attempt,
+        )

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from load_side import JOB, SCHEMA, World, answer, good, simple
 from outcome_corpus import CORPUS, sent
 
+from airflow_batch_gemini.batch.columns import typed
 from airflow_batch_gemini.batch.landing import JobOutcome
 from airflow_batch_gemini.batch.manifest import Medium
 from airflow_batch_gemini.batch.names import GcsUri, TableName
@@ -34,7 +35,7 @@ from airflow_batch_gemini.exceptions import (
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import PreconditionLost, WorkspaceHook
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
-from airflow_batch_gemini.sql.results import ERRORS, RESULTS
+from airflow_batch_gemini.sql.results import ERRORS, RESULTS, TAKEN
 from airflow_batch_gemini.triggers.warehouse import GeminiBatchWarehouseTrigger
 
 # ------------------------------------------------------------------------------------------------------- the main job
@@ -210,7 +211,8 @@ def test_the_local_bigquery_judges_the_corpus_as_the_reference_does(
             response=line.get("response"),
             echo=line.get("request"),
         )
-        wanted = expected(read_line(read, shape_of(schema), sent(key)))
+        promised = typed(schema, taken=TAKEN)
+        wanted = expected(read_line(read, shape_of(schema), sent(key), promised))
         if difference := {k: (found[key].get(k), v) for k, v in wanted.items() if found[key].get(k) != v}:
             wrong[key] = difference
     assert wrong == {}
@@ -239,9 +241,10 @@ def expected(reading: Reading) -> dict[str, Any]:
         "cost_usd": paid,
     }
     if reading.outcome is Outcome.SUCCEEDED:
-        return {**wanted, "answer": reading.answer}
+        return {**wanted, **reading.values, "answer": reading.answer}
     return {
         **wanted,
+        "path": reading.path,
         "outcome": reading.outcome,
         "reason": reading.reason,
         "code": reading.code,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 import googlesql
 import pytest
-from outcome_corpus import ASKED, CORPUS, candidate, line, response, sent
+from outcome_corpus import ASKED, CORPUS, asks, candidate, line, response, sent
 
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
@@ -275,6 +276,49 @@ def test_of_two_lines_with_one_key_success_wins_and_then_the_later_one(judge: Ju
                 for k, v in order]  # fmt: skip
         wanted = classify(list("abcde"), read, Shape.ARRAY)
         assert {row["key"]: row["text"] for row in found} == {k: r.text for k, r in wanted.items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_mix_of_doubled_dropped_and_swapped_lines_is_accounted_for_alike(judge: Judge, seed: int) -> None:
+    """Each key has one outcome, and it is the reference's."""
+    chance = random.Random(seed)
+    requests = {f"k_{n}": asks(f"prompt {n % 50}") for n in range(120)}
+    lines: list[tuple[str, dict[str, Any]]] = []
+    for key, request in requests.items():
+        for _ in range(chance.choice((0, 1, 1, 1, 2, 3))):
+            echo = request if chance.random() < 0.7 else chance.choice([*requests.values(), None, {}])
+            time = f"2026-09-01T10:{len(lines) // 60:02d}:{len(lines) % 60:02d}.000+00:00"
+            lines.append((key, {**CORPUS[chance.choice(MIXED)], "request": echo, "processed_time": time}))
+    chance.shuffle(lines)
+    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.OBJECT, price=PRO)
+    found = judge.rows(inline(sql, list(requests), lines, requests))
+    read = [
+        Line(
+            key=k,
+            status=v["status"],
+            processed_time=v["processed_time"],
+            response=v["response"],
+            echo=v["request"],
+        )
+        for k, v in lines
+    ]
+    wanted = classify(list(requests), read, Shape.OBJECT, requests)
+    assert len(found) == len(wanted)
+    assert {
+        f"k_{row['key']}": (row["outcome"], row["reason"], row["verified"], row["text"]) for row in found
+    } == {key: (one.outcome, one.reason, one.verified, one.text) for key, one in wanted.items()}
+    assert {"succeeded", "mismatched", "missing", "failed"} <= {row["outcome"] for row in found}
+
+
+MIXED = [
+    "answer_object",
+    "answer_object",
+    "answer_cut",
+    "error_plain",
+    "error_429",
+    "finish_MAX_TOKENS",
+    "block_SAFETY",
+]
 
 
 def test_a_line_in_another_parts_output_is_no_answer(judge: Judge) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as setting
 from typing import cast
 
 from .errors import invalid, unsupported
@@ -69,7 +70,7 @@ class Field:
     name: str
     type: Type
     required: bool = False
-    description: str | None = field(default=None, compare=False)
+    description: str | None = setting(default=None, compare=False)
     """Says nothing of the type: STRUCTs that differ in it alone are one type."""
 
 
