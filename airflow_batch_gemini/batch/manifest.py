@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
+from airflow_batch_gemini.batch.estimate import BatchEstimate
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, folder_segment
 from airflow_batch_gemini.exceptions import SourceError
 
 FORMAT = 1
-"""Version of ``manifest.json``; a reader refuses any other."""
+"""Version of ``manifest.json``; a reader refuses any other. A field that may be absent does not raise it."""
 
 Medium = Literal["gcs", "bigquery"]
 """Where requests come from or predictions go to: JSONL on Cloud Storage, or a BigQuery table."""
@@ -122,6 +124,10 @@ class Manifest:
     """The batch that this one repairs; ``None`` for one of the first round."""
     answered: int = 0
     """Rows left out because an earlier batch has their answer; they are no rows of this batch."""
+    estimate: BatchEstimate | None = None
+    """What the batch will cost, as it was estimated; informative only, not part of the fingerprint."""
+    canary: CanaryFigures | None = None
+    """What a few real answers showed; informative only, too. The answers themselves lie in ``canary/``."""
 
     @property
     def batch_id(self) -> str:
@@ -176,12 +182,18 @@ class Manifest:
     @property
     def ref(self) -> BatchRef:
         """The batch as a whole, as it travels through XCom."""
+        usd = None if self.estimate is None else self.estimate.usd
         return BatchRef(
             batch_id=self.batch_id,
             workspace=self.workspace,
             rows=self.rows,
             size=self.size,
             parts=len(self.parts),
+            usd_low=None if usd is None else float(usd.low),
+            usd_expected=None if usd is None else float(usd.expected),
+            usd_high=None if usd is None else float(usd.high),
+            canary_rows=0 if self.canary is None else self.canary.judged,
+            canary_failures=0 if self.canary is None else self.canary.failures,
         )
 
     def to_xcom(self) -> list[dict[str, Any]]:
@@ -191,6 +203,8 @@ class Manifest:
     def to_json(self) -> bytes:
         """Render ``manifest.json``: sorted keys, so that equal manifests are equal bytes."""
         document = {"format": FORMAT, **asdict(self), "batch_id": self.batch_id, "rows": self.rows}
+        document["estimate"] = None if self.estimate is None else self.estimate.to_dict()
+        document["canary"] = None if self.canary is None else self.canary.to_dict()
         return json.dumps(document, sort_keys=True, indent=1).encode()
 
     @classmethod
@@ -208,8 +222,12 @@ class Manifest:
                     document[name] = Aside(**document[name])
             if document.get("first") is not None:
                 document["first"] = FirstBatch(**document["first"])
+            if document.get("estimate") is not None:
+                document["estimate"] = BatchEstimate.from_dict(document["estimate"])
+            if document.get("canary") is not None:
+                document["canary"] = CanaryFigures.from_dict(document["canary"])
             manifest = cls(**document)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise SourceError(
                 f"manifest.json cannot be read ({error}). Nothing was sent; clear the prepare task to write it anew."
             ) from error
@@ -231,6 +249,14 @@ class BatchRef:
     parts: int
     part: int | None = None
     """The part that is meant; ``None``: all of them."""
+    usd_low: float | None = None
+    """What the whole batch will cost at least, in USD; ``None``: nobody knows."""
+    usd_expected: float | None = None
+    usd_high: float | None = None
+    canary_rows: int = 0
+    """Rows that a canary had answered before."""
+    canary_failures: int = 0
+    """How many of those did not succeed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain dict that XCom keeps."""
@@ -309,6 +335,10 @@ class Workspace:
     def rejected(self) -> GcsUri:
         """Rows that a rule kept from being sent."""
         return self.folder / "requests/rejected.jsonl"
+
+    def canary(self, request_id: str) -> GcsUri:
+        """What a request of the canary was answered, or that it was asked."""
+        return self.folder / f"canary/{request_id}.json"
 
     def ledger(self, part: int) -> GcsUri:
         """What has been paid for; changed by compare-and-set only."""

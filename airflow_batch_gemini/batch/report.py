@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import Price
@@ -148,6 +149,8 @@ class Report:
     """Which repair pass this was; 0 is the first."""
     standing: Mapping[str, int] = field(default_factory=dict)
     """How the rows of all rounds stand by now; *outcomes* is of this round alone."""
+    canary: CanaryFigures | None = None
+    """What a canary found before; its answers cost the standard price, which is no part of *cost_usd*."""
     attempt: str = ""
     """The task instance that loaded; later ones compare greater."""
 
@@ -155,6 +158,7 @@ class Report:
         """Return what XCom and ``report.json`` keep. Money is in USD."""
         document = asdict(self)
         document["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        document["canary"] = None if self.canary is None else self.canary.to_dict()
         return document
 
     def counts(self) -> dict[str, Any]:
@@ -196,6 +200,7 @@ class Report:
         answered_before: int = 0,
         round: int = 0,  # noqa: A002  # the word of the tables
         standing: Mapping[str, int] | None = None,
+        canary: CanaryFigures | None = None,
         attempt: str = "",
     ) -> Report:
         """Put a report together.
@@ -228,6 +233,7 @@ class Report:
             answered_before=answered_before,
             round=round,
             standing=standing or {},
+            canary=canary,
             attempt=attempt,
         )
 
@@ -249,6 +255,9 @@ class Report:
         cells += [(name, f"{count:,}") for name, count in seldom.items() if count]
         cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
         cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
+        if self.canary is not None:
+            paid = "unknown" if self.canary.cost_usd is None else f"{self.canary.cost_usd} USD"
+            cells.append(("cost of the canary", f"{paid}, beside that"))
         if self.without_tokens:
             cells.append(("rows of unknown cost", f"{self.without_tokens:,}"))
         cells += list(self.tables.items())

@@ -8,12 +8,13 @@ from decimal import Decimal
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.batch.embedding import check_kind
+from airflow_batch_gemini.batch import canary, names
+from airflow_batch_gemini.batch.embedding import EmbeddingTemplate, check_kind, is_embedding_model
 from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.names import DatasetName, TableName
 from airflow_batch_gemini.batch.parameters import query_parameters
 from airflow_batch_gemini.batch.parts import MAX_ROWS, Limits
+from airflow_batch_gemini.batch.pricing import budget_of, price_of
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import ConfigurationError
@@ -22,6 +23,7 @@ from airflow_batch_gemini.operators._place import check_region
 if TYPE_CHECKING:
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
+MAX_COUNTED = 1000
 _TYPES = (int, float, Decimal, bytes, dt.date, dt.time, type(None))
 """Values of query parameters that are what they are from the beginning."""
 
@@ -41,11 +43,6 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         raise ConfigurationError(
             f"on_lint={operator.on_lint!r} is none of {', '.join(get_args(OnLint))}. Nothing was sent."
         )
-    if operator.requests_dataset and operator.on_lint == "drop":
-        raise ConfigurationError(
-            'on_lint="drop" leaves out rows that pass the worker; with requests_dataset= let the query leave them out. '
-            "Nothing was sent."
-        )
     if operator.incremental != (operator.results_table is not None):
         raise ConfigurationError(
             "incremental=True and results_table= go together: that is where earlier answers are. Nothing was sent."
@@ -55,6 +52,8 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
         )
     limits_of(operator)
+    _check_price(operator, rendered=rendered)
+    _check_canary(operator, rendered=rendered)
     for value, parse in (
         (operator.model, names.model_path),
         (operator.location, names.location),
@@ -73,6 +72,51 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         check_region(operator.location)
     if rendered or _is_plain(operator.model):
         check_kind(operator.template, model=names.model_path(operator.model), tables=tables)
+
+
+def _check_price(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
+    """Refuse a price or a budget that is none, and a budget that nobody can keep, before a row is read."""
+    rows = operator.count_tokens_rows
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows <= MAX_COUNTED:
+        raise ConfigurationError(
+            f"count_tokens_rows must be a whole number from 0 to {MAX_COUNTED:,}. Nothing was sent."
+        )
+    if operator.price is not None:
+        price_of("", operator.price)
+    if not rendered and isinstance(operator.max_cost_usd, str) and not _is_plain(operator.max_cost_usd):
+        return
+    if budget_of(operator.max_cost_usd) is not None and rendered:
+        model = names.model_path(operator.model)
+        if price_of(model, operator.price) is None:
+            raise ConfigurationError(
+                f"Nobody knows the price of {names.model_id(model)}, so max_cost_usd= cannot be kept. Nothing was "
+                "sent; give price=, USD per million tokens, like {'input': 1.5, 'output': 9}."
+            )
+
+
+def _check_canary(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
+    """Refuse a canary that cannot sing: too few or too many rows, vectors, or a gate without one."""
+    rows, rate = operator.canary_rows, operator.max_failure_rate
+    if isinstance(rows, bool) or not isinstance(rows, int) or not (rows == 0 or 2 <= rows <= canary.MAX_ROWS):
+        raise ConfigurationError(
+            f"canary_rows must be a whole number from 2 to {canary.MAX_ROWS:,}, or 0 for no canary: a single row tells "
+            "nothing of the others. Nothing was sent."
+        )
+    if rate is not None and (
+        isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1
+    ):
+        raise ConfigurationError(
+            f"max_failure_rate={rate!r} is no share of rows from 0 to 1. Nothing was sent."
+        )
+    if rate is not None and not rows:
+        raise ConfigurationError(
+            "max_failure_rate= is judged by a canary. Nothing was sent; give canary_rows= too, like 20."
+        )
+    embeds = (rendered or _is_plain(operator.model)) and is_embedding_model(names.model_path(operator.model))
+    if rows and (embeds or isinstance(operator.template, EmbeddingTemplate)):
+        raise ConfigurationError(
+            "canary_rows= asks generateContent, which answers no embedding request. Nothing was sent; leave it out."
+        )
 
 
 def limits_of(operator: GeminiBatchPrepareOperator) -> Limits:

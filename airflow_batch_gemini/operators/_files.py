@@ -24,6 +24,7 @@ from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.reuse import RowSet, Sieve, key_number
 from airflow_batch_gemini.batch.rows import Places, RowBatch
+from airflow_batch_gemini.batch.sampling import Sampler
 from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, RowError
 from airflow_batch_gemini.operators._asides import AsideFile, created
 from airflow_batch_gemini.operators._unsent import Unsent
@@ -79,6 +80,8 @@ class RequestFiles:
         self._rejected = AsideFile(hook, workspace.rejected)
         self.broken: Counter[str] = Counter()
         """Rules that rows were left out for: how often."""
+        self.sampler = Sampler()
+        """Has seen every line that was written."""
         self._writer: ObjectWriter | None = None
         self._rows: list[int] = []
         self._written: list[ObjectInfo] = []
@@ -110,10 +113,11 @@ class RequestFiles:
         """
         for piece in slices(self._rendered(batches, renderer), limits):
             self._add(piece)
+        suspects = self._keys.suspects()  # while the last requests are on their way
         self._finish_part()
         self._copies.finish()
         self._rejected.finish()
-        self._refuse_duplicates()
+        self._refuse_duplicates(suspects)
         self._tell("in all")
         return tuple(
             Part(index=index, uri=info.uri, rows=rows, size=info.size, checksum=info.crc32c)
@@ -218,6 +222,7 @@ class RequestFiles:
             )
             self._rows.append(0)
         self._writer.writelines(piece.lines)
+        self.sampler.add(len(self._rows) - 1, piece.lines)
         self._rows[-1] += len(piece.lines)
         self._size += sum(map(len, piece.lines))
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
@@ -233,9 +238,8 @@ class RequestFiles:
         yield from self._written
         yield from filter(None, (self._copies.info, self._rejected.info))
 
-    def _refuse_duplicates(self) -> None:
+    def _refuse_duplicates(self, suspects: frozenset[int]) -> None:
         """Hashes tell whether a key may be used twice; what was written tells whether one is."""
-        suspects = self._keys.suspects()
         twice = first_duplicate(self._unsent.among(self._keys_written()), suspects) if suspects else None
         if twice is not None:
             first, second = self._places.of(twice.first), self._places.of(twice.second)

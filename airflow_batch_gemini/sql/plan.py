@@ -208,5 +208,6 @@ class LoadPlan:
             notes=notes,
             copies=self.manifest.copies.rows if self.manifest.copies else 0,
             answered_before=self.manifest.answered,
+            canary=self.manifest.canary,
             attempt=self.attempt,
         )
