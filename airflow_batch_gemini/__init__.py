@@ -49,7 +49,9 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["google", "ai"],
             }
         ],
-        "operators": modules("operators.prepare", "operators.submit", "operators.load", "operators.cancel"),
+        "operators": modules(
+            "operators.prepare", "operators.submit", "operators.load", "operators.repair", "operators.cancel"
+        ),
         "sensors": modules("sensors.job"),
         "hooks": modules("hooks.gemini_batch", "hooks.workspace", "hooks.warehouse"),
         "triggers": modules("triggers.job", "triggers.warehouse"),

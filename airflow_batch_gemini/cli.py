@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from airflow_batch_gemini import __version__
-from airflow_batch_gemini.commands import jobs, lint, report
+from airflow_batch_gemini.commands import estimate, jobs, lint, report
 
 _LOCAL_NEEDS = ("duckdb", "sqlglot", "starlette", "uvicorn")
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "local", add_help=False, help="run the local cloud: Vertex AI, Cloud Storage and BigQuery on one port"
     )
     lint.add_parser(commands)
+    estimate.add_parser(commands)
     report.add_parser(commands)
     jobs.add_parser(commands)
     return parser

@@ -10,8 +10,10 @@
     │   ├── TemplateError      *   the request template is wrong (unknown placeholder, bad schema, …)
     │   ├── SourceError        *   the rows cannot be read, or there are none
     │   ├── RowError           *   one row is wrong (duplicate key, NULL key, too large, …)
+    │   ├── GateError          *   the batch may cost more, or fail more often, than it is allowed to
+    │   ├── RequestRefusedError *  Vertex AI refused one direct request, definitely (4xx)
     │   └── SubmitRefusedError *   Vertex AI refused the job, definitely (4xx)
-    ├── PaymentUnknownError        a create request got no clear answer; a retry looks for the job first
+    ├── PaymentUnknownError        a request that is paid for got no clear answer; it is not simply sent again
     ├── PaidError                  a job exists or has ended; what it answered is kept
     │   ├── JobFailedError     *   the job ended without success
     │   ├── JobLostError       *   the job cannot be looked at any more (403, 404)
@@ -72,12 +74,39 @@ class RowError(NothingPaidError, AirflowFailException, ValueError):
         self.rule, self.key, self.said = rule, key, said
 
 
+class GateError(NothingPaidError, AirflowFailException):
+    """The batch may cost more, or fail more often, than it is allowed to; no job was created.
+
+    Where a canary found that out, its few answers are paid for, and the message says so.
+    """
+
+
 class SubmitRefusedError(NothingPaidError, AirflowFailException):
     """Vertex AI refused to create the job with a definite client error."""
 
 
+class RequestRefusedError(NothingPaidError, AirflowFailException):
+    """Vertex AI refused one direct request with a definite client error; it was not billed.
+
+    :param http_status: the HTTP status.
+    """
+
+    def __init__(self, message: str, *, http_status: int) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
 class PaymentUnknownError(GeminiBatchError):
-    """A create request ended without a clear answer: the job may exist. A retry looks for it before it pays."""
+    """A request that is paid for ended without a clear answer: a job may exist, an answer may have been billed.
+
+    A retry looks for the job before it pays; a direct call is not repeated.
+
+    :param http_status: the HTTP status, or ``None`` when no answer came.
+    """
+
+    def __init__(self, message: str, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
 
 
 class PaidError(GeminiBatchError):

@@ -1,15 +1,15 @@
 """### A batch that a person approves
 
-Asks Gemini for a slogan for every Python package installed here, once somebody has seen how much that is and said yes:
-the task `approve` waits for an answer under *Required Actions*, holding no worker. Rejected, the rest is skipped and
-nothing was paid.
+Asks Gemini for a slogan for every Python package installed here, once somebody has seen how much that is, what it will
+cost and what came of a canary of ten rows, and said yes: the task `approve` waits for an answer under *Required
+Actions*, holding no worker. Rejected, the rest is skipped and nothing was paid but the canary.
 
 `prepare` → `approve` → `submit` → `wait` (deferred: no worker is held) → `load`
 
 **Reads** rows that a Python function yields. **Leaves** `<dataset>.slogans` and `<dataset>.slogans_errors`.
 
 **Costs** about 30,000 input and 10,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
-bounds it. Against the local cloud nothing.
+bounds it. The canary's ten answers come at the full one. Against the local cloud nothing.
 
 **On Google**: a connection `google_cloud_default`, a bucket and a dataset in the location of the jobs, and the
 Variables `gemini_batch_bucket` and `gemini_batch_dataset` (or the fields of the form).
@@ -41,9 +41,21 @@ from airflow_batch_gemini.sensors.job import GeminiBatchSensor
 
 ASKED = """
 {%- set batch = ti.xcom_pull(task_ids='prepare')[0] -%}
+{%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
 **{{ "{:,}".format(batch.rows) }}** requests in {{ batch.parts }} job(s), {{ "%.1f" | format(batch.size / 1e6) }} MB.
 
-They lie under `{{ batch.workspace }}/requests/`.
+| cost | |
+|---|---|
+| at least | {{ usd(batch.usd_low) }} |
+| expected | {{ usd(batch.usd_expected) }} |
+| at most | {{ usd(batch.usd_high) }} |
+
+{% if batch.canary_rows -%}
+Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures }} failed.
+{%- else -%}
+No row was asked beforehand.
+{%- endif %}
+The answers lie under `{{ batch.workspace }}/canary/`, the requests under `{{ batch.workspace }}/requests/`.
 """
 
 
@@ -80,6 +92,8 @@ def gemini_batch_approved() -> None:
         location=LOCATION,
         work_uri=f"gs://{BUCKET}/gemini",
         dedupe=True,
+        canary_rows=10,
+        max_failure_rate=0.2,
     )
     approve = ApprovalOperator(task_id="approve", subject="Send this batch to Gemini?", body=ASKED)
     submit = GeminiBatchSubmitOperator.partial(task_id="submit").expand(batch=prepare.output)

@@ -8,6 +8,36 @@ from typing import Any
 NO = object()
 """The field is absent."""
 
+ASKED = {
+    "contents": [
+        {
+            "role": "user",
+            "parts": [
+                {"text": "a prompt"},
+                {"fileData": {"fileUri": "gs://b/1.png", "mimeType": "image/png"}},
+            ],
+        }
+    ],
+    "systemInstruction": {"parts": [{"text": "be brief"}]},
+    "generationConfig": {"temperature": 0.5},
+}
+"""What was sent for every key, unless :data:`SENT` says otherwise."""
+ECHO = {
+    "generation_config": {"temperature": 0.5, "topK": None},
+    "system_instruction": {"role": None, "parts": [{"text": "be brief"}]},
+    "contents": [
+        {
+            "parts": [
+                {"text": "a prompt", "fileData": None},
+                {"file_data": {"mime_type": "image/png", "file_uri": "gs://b/1.png"}, "text": None},
+            ],
+            "role": "user",
+        }
+    ],
+    "labels": None,
+}
+"""How a line repeats it: in other spelling, in another order, with nulls."""
+
 TIME = "2026-09-01T10:00:00.123+00:00"
 USAGE = {"promptTokenCount": 120, "candidatesTokenCount": 30, "totalTokenCount": 150}
 
@@ -28,13 +58,20 @@ def response(*candidates: Any, usage: Any = USAGE, **more: Any) -> dict[str, Any
     return {name: value for name, value in found.items() if value is not NO}
 
 
-def line(answer: Any = NO, status: Any = "", time: str = TIME) -> dict[str, Any]:
-    found = {"status": status, "processed_time": time, "request": {"contents": []}, "response": answer}
+def line(answer: Any = NO, status: Any = "", time: str = TIME, echo: Any = ECHO) -> dict[str, Any]:
+    found = {"status": status, "processed_time": time, "request": echo, "response": answer}
     return {name: value for name, value in found.items() if value is not NO}
 
 
 def said(text: str, **more: Any) -> dict[str, Any]:
     return line(response(candidate(text, **more)))
+
+
+def asks(*texts: Any, uris: tuple[Any, ...] = (), system: Any = None, **more: Any) -> dict[str, Any]:
+    """A request of one turn."""
+    parts = [{"text": text} for text in texts] + [{"fileData": {"fileUri": uri}} for uri in uris]
+    found = {"contents": [{"role": "user", "parts": parts}], **more}
+    return found if system is None else {**found, "systemInstruction": {"parts": [{"text": system}]}}
 
 
 def error(prefix: str, **fields: Any) -> dict[str, Any]:
@@ -275,3 +312,124 @@ CORPUS: dict[str, dict[str, Any]] = {
     "embedding_list": line({"tokenCount": "2", "embedding": [0.1]}),
     "embedding_null": line({"tokenCount": "2", "embedding": None}),
 }
+
+# ------------------------------------------------------------------------------------- every kind with every other kind
+
+SAID: dict[str, list[Any]] = {
+    "json": ['{"category": "x"}'],
+    "split": ['{"category"', ': "x"}'],
+    "thought": [THOUGHT, "[1, 2]"],
+    "cut": ['{"category": "a long sen'],
+    "empty": [""],
+    "nothing": [],
+    "call": [CALL],
+    "call_and_text": ["I call ", CALL, {"functionCall": {"name": "g"}}],
+}
+NO_RESPONSES = {"null": None, "absent": NO, "empty": {}, "candidates": {"candidates": []}, "word": "oops"}
+STATUSES = {
+    "null": None,
+    "plain": "Internal error",
+    "quota": 'Too Many Requests: {"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}}',
+    "partner": '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}',
+    "partner_request": '{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: required"}}',
+    "list": '[{"error": {"code": 400, "message": "in a list"}}]',
+}
+CORPUS |= {
+    f"finish_{finish}_{name}": line(response(candidate(*parts, finish=finish)))
+    for finish in FINISH_REASONS
+    for name, parts in SAID.items()
+}
+CORPUS |= {
+    f"block_{reason}_{name}": line(answer)
+    for reason in BLOCK_REASONS
+    for name, answer in {
+        "candidate": response(candidate("[1]"), promptFeedback={"blockReason": reason}),
+        "told": response(promptFeedback={"blockReason": reason, "blockReasonMessage": f"because {reason}"}),
+        "silent": {"promptFeedback": {"blockReason": reason}},
+    }.items()
+}
+CORPUS |= {
+    f"no_response_{name}_{status}": line(answer, found)
+    for name, answer in NO_RESPONSES.items()
+    for status, found in STATUSES.items()
+}
+CORPUS |= {
+    f"answer_{name}_{how}": line(found)
+    for name, text in ANSWERS.items()
+    for how, found in {
+        "in_two": response(candidate(text[: len(text) // 2], THOUGHT, text[len(text) // 2 :])),
+        "of_two": response(candidate(text), candidate("another", finish="SAFETY")),
+    }.items()
+}
+
+# ------------------------------------------------------------------------------------------ what a line says it answers
+
+_A = {"parts": [{"text": "a"}]}
+ECHOES: dict[str, tuple[Any, Any]] = {
+    "absent": (ASKED, NO),
+    "null": (ASKED, None),
+    "empty": (ASKED, {}),
+    "text": (ASKED, "a prompt"),
+    "list": (ASKED, [ECHO]),
+    "contents_empty": (ASKED, {"contents": []}),
+    "contents_null": (ASKED, {"contents": None}),
+    "as_sent": (ASKED, ASKED),
+    "nulls_added": (ASKED, {**ASKED, "tools": None, "safetySettings": [], "labels": {}}),
+    "config_gone": (ASKED, {"contents": ASKED["contents"]}),
+    "other_text": (asks("a"), asks("b")),
+    "other_case": (asks("a"), asks("A")),
+    "other_space": (asks("a"), asks("a ")),
+    "longer": (asks("a"), asks("a", "b")),
+    "shorter": (asks("a", "b"), asks("a")),
+    "other_order": (asks("a", "b"), asks("b", "a")),
+    "joined": (asks("a", "b"), asks("ab")),
+    "quoted": (asks('a","b'), asks("a", "b")),
+    "empty_text_gone": (asks("a", ""), asks("a")),
+    "null_text": (asks("a"), asks("a", None)),
+    "unicode": (asks("žluťoučký \u2028 🎉 \x00"), asks("žluťoučký \u2028 🎉 \x00")),
+    "other_uri": (asks("a", uris=("gs://b/1",)), asks("a", uris=("gs://b/2",))),
+    "same_uris": (asks("a", uris=("gs://b/1", "gs://b/2")), asks("a", uris=("gs://b/1", "gs://b/2"))),
+    "uris_swapped": (asks(uris=("gs://b/1", "gs://b/2")), asks(uris=("gs://b/2", "gs://b/1"))),
+    "uri_gone": (asks("a", uris=("gs://b/1",)), asks("a")),
+    "text_is_uri": (asks("gs://b/1"), asks(uris=("gs://b/1",))),
+    "coerced": (asks("007"), asks(7)),
+    "coerced_beside": (asks("a", "007"), asks("a", 7)),
+    "coerced_true": (asks("true"), asks(True)),
+    "sent_number": (asks(7), asks("7")),
+    "two_turns": (
+        {"contents": [_A, {"parts": [{"text": "b"}]}]},
+        {"contents": [_A, {"parts": [{"text": "b"}]}]},
+    ),
+    "turn_gone": ({"contents": [_A, {"parts": [{"text": "b"}]}]}, {"contents": [_A]}),
+    "turns_merged": ({"contents": [_A, {"parts": [{"text": "b"}]}]}, asks("a", "b")),
+    "turn_object": ({"contents": _A}, {"contents": [_A]}),
+    "turns_odd": ({"contents": [None, "x", {"parts": "a"}, _A]}, {"contents": [_A]}),
+    "parts_odd": ({"contents": [{"parts": [None, "x", 5, {"text": "a"}]}]}, {"contents": [_A]}),
+    "inline_data": (asks("a"), {"contents": [{"parts": [{"text": "a"}, {"inlineData": {"data": "AA=="}}]}]}),
+    "nothing_said": ({"contents": [{"parts": [{"inlineData": {"data": "AA=="}}]}]}, asks("a")),
+    "system_gone": (asks("a", system="s"), asks("a")),
+    "system_added": (asks("a"), asks("a", system="s")),
+    "other_system": (asks("a", system="s"), asks("a", system="t")),
+    "same_system": (asks("a", system="s"), asks("a", system_instruction={"parts": [{"text": "s"}]})),
+    "only_system": (asks("a", system="s"), {"systemInstruction": {"parts": [{"text": "t"}]}}),
+    "content": ({"content": _A}, {"content": {"parts": [{"text": "a"}], "role": None}}),
+    "other_content": ({"content": _A}, {"content": {"parts": [{"text": "b"}]}}),
+    "content_config": ({"content": _A, "embedContentConfig": {"title": "t"}}, {"content": _A}),
+}
+SENT: dict[str, dict[str, Any]] = {}
+for _name, (_sent, _echo) in ECHOES.items():
+    for _how, _answer, _status in (
+        ("answered", response(candidate('{"a": 1}')), ""),
+        ("failed", {}, STATUSES["quota"]),
+    ):
+        CORPUS[f"echo_{_name}_{_how}"] = line(_answer, _status, echo=_echo)
+        SENT[f"echo_{_name}_{_how}"] = _sent
+    CORPUS[f"echo_{_name}_vector"] = {**vector([0.5]), "request": _echo}
+    SENT[f"echo_{_name}_vector"] = _sent
+    if _echo is NO:
+        del CORPUS[f"echo_{_name}_vector"]["request"]
+
+
+def sent(name: str) -> dict[str, Any]:
+    """What was sent for a line of the corpus."""
+    return SENT.get(name, ASKED)

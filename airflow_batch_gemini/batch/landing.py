@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_batch_gemini.batch.names import TableName, project_id
@@ -99,6 +99,9 @@ class Column:
     name: str
     type: Literal["STRING", "JSON", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"] | str
     mode: str = "NULLABLE"
+    fields: tuple[Column, ...] = ()
+    """Of a STRUCT."""
+    description: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

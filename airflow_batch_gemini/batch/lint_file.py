@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_batch_gemini.batch.lint import RULES, Finding, ImporterWalk, lint_request
+from airflow_batch_gemini.batch.lint import RULES, Finding
+from airflow_batch_gemini.batch.lint_request import ImporterWalk, lint_request
 from airflow_batch_gemini.batch.lint_shape import Frame, Path, Shapes, pieces_of
 
 MAX_PATHS = 10_000
 """Columns that a BigQuery table has at most."""
 _CONFIGS = ("generationConfig", "generation_config")
 _SCHEMAS = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
+_SAID_ONCE = ("GB112",)
+"""Rules of a path and not of a line: said where the path first appears."""
 _UNDERSCORE = re.compile(r"_+([a-zA-Z0-9])")
 
 
@@ -65,7 +68,7 @@ class FileLinter:
         if (shape := self._shapes.find(pieces)) is not None:
             return shape.findings
         found = tuple(self._judge(request, line or {"request": request}))
-        self._shapes.learn(data, pieces, found)
+        self._shapes.learn(data, pieces, tuple(one for one in found if one.rule.id not in _SAID_ONCE))
         return found
 
     def _judge(self, request: Mapping[str, Any], line: Mapping[str, Any]) -> Iterator[Finding]:

@@ -2,8 +2,9 @@ r"""What many lines have in common, so that what was found in one of them need n
 
 Most lines of a file differ in their texts alone. Two lines have one *shape* when the bytes outside their strings are
 the same, numbers aside, and so are the names of their members and the few values that rules look at. Where lines of one
-shape also agree in most of their texts, a *frame* holds what they share: a line that fits into it is JSON if the texts
-in its holes are, and it breaks what the others break. Neither ever guesses: what does not fit is parsed and walked.
+shape also agree in most of their texts and numbers, a *frame* holds what they share: a line that fits into it is JSON
+if the texts in its holes are, and it breaks what the others break. Neither ever guesses: what does not fit is parsed
+and walked.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ MAX_LINE = 64 << 10
 MAX_PIECES = 4000
 MAX_DEPTH = 60
 MAX_HOLES = 6
+MAX_NUMBERS = 1000
+"""Bytes between two texts in which numbers may differ."""
 MAX_FRAMES = 8
 
 Path = tuple[str, ...]
 """Names from the outside in, ``[]`` for an element of a list."""
 
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_RUN = re.compile(rb"(\d+)")
+_LATER_DIGITS = re.compile(rb"(?:\.|[eE][+-]?)$")
+"""What stands before digits that may begin with a zero: those of a fraction or an exponent."""
 _MARKS = re.compile(rb"[{}\[\]]")
 _WORD = re.compile(rb"[^\\\x01]*")
 _ESCAPED = b"\x01\x01"
@@ -48,23 +54,26 @@ class Frame:
     """The bytes that lines of one shape share, and the holes between them."""
 
     head: bytes
-    between: tuple[bytes, ...]
+    holes: tuple[tuple[re.Pattern[bytes] | None, bytes], ...]
+    """What must stand in each, where it is no text, and what follows it."""
     tail: bytes
     siblings: Mapping[str, int]
-    """The outermost members that are strings, and their holes."""
+    """The outermost members that are strings, and their places among the texts."""
 
     def texts(self, line: bytes) -> list[str] | None:
         """Return the texts in the holes; ``None`` when the line does not fit."""
         if not (line.endswith(self.tail) and line.startswith(self.head)):
             return None
         at, end, found = len(self.head), len(line) - len(self.tail), []
-        for fixed in self.between:
-            stop = line.find(fixed, at, end)
+        for numbers, fixed in self.holes:
+            stop = line.find(fixed, at, end) if fixed else end
             if stop < 0:
                 return None
-            found.append(line[at - 1 : stop + 1])
+            if numbers is None:
+                found.append(line[at - 1 : stop + 1])
+            elif not numbers.fullmatch(line, at, stop):
+                return None
             at = stop + len(fixed)
-        found.append(line[at - 1 : end + 1])
         try:
             return [*map(orjson.loads, found)]
         except orjson.JSONDecodeError:
@@ -73,25 +82,26 @@ class Frame:
 
 @dataclass(slots=True)
 class Shape:
-    """Lines of one shape: what was found in the first of them, and which of their texts differ."""
+    """Lines of one shape: what was found in the first of them, and in which of their pieces they differ."""
 
     findings: Sequence[Finding]
     line: bytes
-    outside: bytes
     pieces: list[bytes]
     holes: set[int]
     siblings: dict[int, str]
     framed: bool = False
 
-    def frame(self, outside: bytes, pieces: list[bytes]) -> Frame | None:
-        """Learn from another line which texts differ; return a frame when that made a new one."""
-        known, first = len(self.holes), self.pieces
-        if self.findings or known > MAX_HOLES or self.outside != outside:
+    def frame(self, pieces: list[bytes]) -> Frame | None:
+        """Learn from another line what differs; return a frame when that made a new one."""
+        known = len(self.holes)
+        if self.findings or known > MAX_HOLES:
             return None
-        self.holes.update(index for index in range(1, len(first), 2) if first[index] != pieces[index])
+        self.holes.update(index for index, piece in enumerate(self.pieces) if piece != pieces[index])
         if self.framed and known == len(self.holes):
             return None
-        self.framed = 0 < len(self.holes) <= MAX_HOLES
+        self.framed = 0 < len(self.holes) <= MAX_HOLES and all(
+            index % 2 or len(self.pieces[index]) <= MAX_NUMBERS for index in self.holes
+        )
         return self._frame() if self.framed else None
 
     def _frame(self) -> Frame:
@@ -101,8 +111,21 @@ class Shape:
                 fixed.append(self.line[start:at])
                 start = at + len(piece)
             at += len(piece) + 1
-        named = {self.siblings[index]: hole for hole, index in enumerate(holes) if index in self.siblings}
-        return Frame(fixed[0], tuple(fixed[1:]), self.line[start:], named)
+        kinds = [None if index % 2 else _numbers(self.pieces[index]) for index in holes]
+        texts = [index for index in holes if index % 2]
+        named = {self.siblings[index]: place for place, index in enumerate(texts) if index in self.siblings}
+        return Frame(fixed[0], tuple(zip(kinds, [*fixed[1:], b""], strict=True)), self.line[start:], named)
+
+
+def _numbers(piece: bytes) -> re.Pattern[bytes]:
+    """Return what fits where *piece* stood, outside of texts: the same with other digits, as JSON writes them.
+
+    They are so few that no parser takes the number for too large.
+    """
+    parts = _RUN.split(piece)
+    for at in range(1, len(parts), 2):
+        parts[at] = rb"\d{1,2}" if _LATER_DIGITS.search(parts[at - 1]) else rb"(?:0|[1-9]\d{,17})"
+    return re.compile(b"".join(part if at % 2 else re.escape(part) for at, part in enumerate(parts)))
 
 
 @dataclass(slots=True)
@@ -131,8 +154,9 @@ class Shapes:
         self._watched = watched
         self._structures: dict[bytes, _Structure] = {}
         self._room = MAX_BYTES
+        self._newest: list[Frame] = []
         self.frames: list[Frame] = []
-        """Of late, the newest first."""
+        """Of late, those with the most holes first: what does not fit them lacks something, which is soon seen."""
 
     def find(self, pieces: list[bytes]) -> Shape | None:
         """Return the shape of a line that is JSON, given its pieces, if it is remembered."""
@@ -144,8 +168,9 @@ class Shapes:
         if named is None:
             return None
         shape = named.shapes.get(named.watched(pieces) if named.watched else None)
-        if shape is not None and (frame := shape.frame(outside, pieces)) is not None:
-            self.frames = [frame, *self.frames[: MAX_FRAMES - 1]]
+        if shape is not None and (frame := shape.frame(pieces)) is not None:
+            self._newest = [frame, *self._newest[: MAX_FRAMES - 1]]
+            self.frames = sorted(self._newest, key=lambda one: len(one.holes), reverse=True)
         return shape
 
     def learn(self, line: bytes, pieces: list[bytes], findings: Sequence[Finding]) -> None:
@@ -169,7 +194,7 @@ class Shapes:
             structure.names(pieces) if structure.names else None, _Named(_getter(watched))
         )
         named.shapes[named.watched(pieces) if named.watched else None] = Shape(
-            findings, line, outside, pieces, set(siblings), siblings
+            findings, line, pieces, set(siblings), siblings
         )
 
 

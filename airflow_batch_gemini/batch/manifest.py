@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
+from airflow_batch_gemini.batch.estimate import BatchEstimate
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, folder_segment
 from airflow_batch_gemini.exceptions import SourceError
 
 FORMAT = 1
-"""Version of ``manifest.json``; a reader refuses any other."""
+"""Version of ``manifest.json``; a reader refuses any other. A field that may be absent does not raise it."""
 
 Medium = Literal["gcs", "bigquery"]
 """Where requests come from or predictions go to: JSONL on Cloud Storage, or a BigQuery table."""
@@ -74,6 +76,20 @@ class Aside:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstBatch:
+    """What a repair knows of the batch that it repairs, the one of the first round: all rounds share its rows."""
+
+    batch_id: str
+    workspace: str
+    fingerprint: str
+    """Its :attr:`Manifest.batch_fingerprint`."""
+    rows: int
+    """Rows that have an outcome, whatever the round."""
+    basis: str
+    """Digest of what the choice of rows was made upon: while it is the same, so are the rows that were chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything known of a batch after preparation."""
 
@@ -100,8 +116,18 @@ class Manifest:
     """Rows that get the answer of the row that sends the same request: ``key``, ``fingerprint``."""
     rejected: Aside | None = None
     """Rows that a rule kept from being sent: ``key``, ``rule``, ``message``."""
+    template_version: str | None = None
+    """What people call this state of the template."""
+    round: int = 0
+    """Which repair pass this is; 0 is the first."""
+    first: FirstBatch | None = None
+    """The batch that this one repairs; ``None`` for one of the first round."""
     answered: int = 0
     """Rows left out because an earlier batch has their answer; they are no rows of this batch."""
+    estimate: BatchEstimate | None = None
+    """What the batch will cost, as it was estimated; informative only, not part of the fingerprint."""
+    canary: CanaryFigures | None = None
+    """What a few real answers showed; informative only, too. The answers themselves lie in ``canary/``."""
 
     @property
     def batch_id(self) -> str:
@@ -117,6 +143,25 @@ class Manifest:
     def accounted_rows(self) -> int:
         """Rows that get an outcome: the requests, and what was put aside."""
         return self.rows + sum(aside.rows for aside in (self.copies, self.rejected) if aside)
+
+    @property
+    def root_batch_id(self) -> str:
+        """The batch whose rows these are: what the tables call all rounds."""
+        return self.batch_id if self.first is None else self.first.batch_id
+
+    @property
+    def batch_fingerprint(self) -> str:
+        """32 hex digits over what the first round asked: rows that carry the same one answer the same requests."""
+        if self.first is not None:
+            return self.first.fingerprint
+        asked: list[object] = [self.fingerprint(part.index) for part in self.parts]
+        asked += [(aside.rows, aside.checksum) if aside else None for aside in (self.copies, self.rejected)]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+    @property
+    def whole_rows(self) -> int:
+        """Rows of all rounds that have an outcome."""
+        return self.accounted_rows if self.first is None else self.first.rows
 
     @property
     def size(self) -> int:
@@ -137,12 +182,18 @@ class Manifest:
     @property
     def ref(self) -> BatchRef:
         """The batch as a whole, as it travels through XCom."""
+        usd = None if self.estimate is None else self.estimate.usd
         return BatchRef(
             batch_id=self.batch_id,
             workspace=self.workspace,
             rows=self.rows,
             size=self.size,
             parts=len(self.parts),
+            usd_low=None if usd is None else float(usd.low),
+            usd_expected=None if usd is None else float(usd.expected),
+            usd_high=None if usd is None else float(usd.high),
+            canary_rows=0 if self.canary is None else self.canary.judged,
+            canary_failures=0 if self.canary is None else self.canary.failures,
         )
 
     def to_xcom(self) -> list[dict[str, Any]]:
@@ -152,6 +203,8 @@ class Manifest:
     def to_json(self) -> bytes:
         """Render ``manifest.json``: sorted keys, so that equal manifests are equal bytes."""
         document = {"format": FORMAT, **asdict(self), "batch_id": self.batch_id, "rows": self.rows}
+        document["estimate"] = None if self.estimate is None else self.estimate.to_dict()
+        document["canary"] = None if self.canary is None else self.canary.to_dict()
         return json.dumps(document, sort_keys=True, indent=1).encode()
 
     @classmethod
@@ -167,8 +220,14 @@ class Manifest:
             for name in ("copies", "rejected"):
                 if document.get(name) is not None:
                     document[name] = Aside(**document[name])
+            if document.get("first") is not None:
+                document["first"] = FirstBatch(**document["first"])
+            if document.get("estimate") is not None:
+                document["estimate"] = BatchEstimate.from_dict(document["estimate"])
+            if document.get("canary") is not None:
+                document["canary"] = CanaryFigures.from_dict(document["canary"])
             manifest = cls(**document)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise SourceError(
                 f"manifest.json cannot be read ({error}). Nothing was sent; clear the prepare task to write it anew."
             ) from error
@@ -190,6 +249,14 @@ class BatchRef:
     parts: int
     part: int | None = None
     """The part that is meant; ``None``: all of them."""
+    usd_low: float | None = None
+    """What the whole batch will cost at least, in USD; ``None``: nobody knows."""
+    usd_expected: float | None = None
+    usd_high: float | None = None
+    canary_rows: int = 0
+    """Rows that a canary had answered before."""
+    canary_failures: int = 0
+    """How many of those did not succeed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain dict that XCom keeps."""
@@ -268,6 +335,10 @@ class Workspace:
     def rejected(self) -> GcsUri:
         """Rows that a rule kept from being sent."""
         return self.folder / "requests/rejected.jsonl"
+
+    def canary(self, request_id: str) -> GcsUri:
+        """What a request of the canary was answered, or that it was asked."""
+        return self.folder / f"canary/{request_id}.json"
 
     def ledger(self, part: int) -> GcsUri:
         """What has been paid for; changed by compare-and-set only."""

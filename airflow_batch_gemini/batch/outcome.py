@@ -1,18 +1,29 @@
 """The one rule by which a row ends: what Vertex AI wrote for a key becomes exactly one outcome with a reason.
 
-The rule runs as SQL (``sql/results.py``), where the rows are. This is the same rule in Python: the reference that the
-SQL is tested against, and the vocabulary that both share. Where a response is read, ``JSON_VALUE`` is meant: text,
-numbers and booleans come out as text, anything else as nothing.
+The rule runs as SQL (``sql/judging.py``), where the rows are. This is the same rule in Python: the reference that the
+SQL is tested against, and the vocabulary that both share.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
+from airflow_batch_gemini.batch.echo import is_echo_of
+from airflow_batch_gemini.batch.fitting import misfit, no_values, values
+from airflow_batch_gemini.batch.json_values import NOTHING, at, parsed, scalar
+from airflow_batch_gemini.batch.response import (
+    Tokens,
+    calls_of,
+    finish_reason,
+    message_of,
+    row_error,
+    text_of,
+    tokens_of,
+)
 from airflow_batch_gemini.batch.schema import Shape
 
 
@@ -24,6 +35,8 @@ class Outcome(StrEnum):
     INVALID = "invalid"
     BLOCKED = "blocked"
     FAILED = "failed"
+    MISMATCHED = "mismatched"
+    """The line repeats another request than was sent for its key: whose answer it is, nobody can say."""
     MISSING = "missing"
     REJECTED = "rejected"
     """Never sent: a rule said beforehand that it would fail, or fail all the others with it."""
@@ -48,24 +61,15 @@ RETRYABLE_CODES = (1, 4, 8, 10, 13, 14, 408, 409, 429, 499, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """Token counts of one response, ``None`` where it does not say."""
-
-    prompt: int | None = None
-    cached: int | None = None
-    output: int | None = None
-    thoughts: int | None = None
-    total: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Line:
-    """One output line as it was landed. ``response`` is parsed JSON."""
+    """One output line as it was landed. ``response`` and ``echo`` are parsed JSON."""
 
     key: str
     status: str | None = None
     processed_time: str = ""
     response: Any = None
+    echo: Any = None
+    """The request as the line repeats it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,79 +78,111 @@ class Reading:
 
     outcome: Outcome
     reason: str | None = None
+    path: str | None = None
+    """JSON path of the first value of the answer that does not fit the schema."""
+    verified: bool | None = None
+    """Whether the line repeats the request that was sent for its key; ``None``: it repeats none, so only the key says
+    whose answer it is."""
     code: int | None = None
     status: str | None = None
     message: str | None = None
     retryable: bool = False
     text: str | None = None
     answer: Any = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What stands in the typed columns, by name."""
     finish_reason: str | None = None
     model_version: str | None = None
-    tokens: Tokens = Tokens()
+    tokens: Tokens = field(default_factory=Tokens)
 
 
 MISSING = Reading(outcome=Outcome.MISSING, reason="NO_LINE", retryable=True)
 """No line came back for the key."""
 
 
-def read_line(line: Line, shape: Shape) -> Reading:
-    """Judge one output line."""
+def read_line(line: Line, shape: Shape, request: Any = None, columns: Typed = NO_COLUMNS) -> Reading:
+    """Judge one output line.
+
+    :param request: what was sent for its key.
+    :param columns: what the response schema promises.
+    """
     response, status = line.response, line.status or ""
-    text, error = _text(response), _row_error(status)
-    judge = _judge_vector if shape is Shape.VECTOR else _judge
-    outcome, reason = judge(response, text, shape)
+    text, error = text_of(response), row_error(status)
+    said = _said(response, text, shape)
+    wrong = _misfit(response, said, columns)
+    outcome, reason = (
+        _judge_vector(response) if shape is Shape.VECTOR else _judge(response, said, shape, wrong)
+    )
+    verified = is_echo_of(line.echo, request)
     if status:
         outcome, reason = Outcome.FAILED, error.status or "ROW_ERROR"
+    if verified is False:
+        outcome, reason = Outcome.MISMATCHED, "OTHER_REQUEST"
+    good = outcome is Outcome.SUCCEEDED
     return Reading(
         outcome=outcome,
         reason=reason,
+        path=wrong[1] if wrong and outcome is Outcome.INVALID else None,
+        verified=verified,
         code=error.code,
         status=error.status,
-        message=error.message if status else _answer_message(response),
+        message=error.message if status else message_of(response),
         retryable=_retryable(outcome, error.code),
         text=text,
-        answer=_answer(response, text, shape) if outcome is Outcome.SUCCEEDED else None,
-        finish_reason=_finish(response),
-        model_version=_value(response, "modelVersion"),
-        tokens=_tokens(response, shape),
+        answer=said if good and said is not NOTHING else None,
+        values=values(said, columns) if good and not calls_of(response) else no_values(columns),
+        finish_reason=finish_reason(response),
+        model_version=scalar(response, "modelVersion"),
+        tokens=tokens_of(response, shape),
     )
 
 
-def classify(keys: Sequence[str], lines: Iterable[Line], shape: Shape) -> dict[str, Reading]:
-    """Give every key exactly one reading; lines of other keys are left out."""
+def classify(
+    keys: Sequence[str],
+    lines: Iterable[Line],
+    shape: Shape,
+    requests: Mapping[str, Any] | None = None,
+    columns: Typed = NO_COLUMNS,
+) -> dict[str, Reading]:
+    """Give every key exactly one reading; lines of other keys are left out.
+
+    :param requests: by key, what was sent.
+    """
     best: dict[str, tuple[tuple[Any, ...], Reading]] = {}
     for line in lines:
-        reading = read_line(line, shape)
+        reading = read_line(line, shape, (requests or {}).get(line.key), columns)
         rank = (-list(Outcome).index(reading.outcome), line.processed_time, reading.text or "")
         if line.key not in best or rank > best[line.key][0]:
             best[line.key] = (rank, reading)
     return {key: best[key][1] if key in best else MISSING for key in keys}
 
 
-def _judge(response: Any, text: str | None, shape: Shape) -> tuple[Outcome, str | None]:
+def _judge(
+    response: Any, said: Any, shape: Shape, wrong: tuple[str, str] | None
+) -> tuple[Outcome, str | None]:
     """Judge a response by the first case that is true."""
-    block = _value(response, "promptFeedback", "blockReason") or None
-    finish = _finish(response)
-    value = _NOTHING if shape is Shape.TEXT else _parsed(text)
+    block = scalar(response, "promptFeedback", "blockReason") or None
+    finish = finish_reason(response)
     cases: list[tuple[bool, Outcome, str | None]] = [
         (block is not None, Outcome.BLOCKED, block),
         (not isinstance(response, dict), Outcome.FAILED, "NO_RESPONSE"),
-        (not isinstance(_at(response, "candidates", 0), dict), Outcome.FAILED, "NO_CANDIDATES"),
+        (not isinstance(at(response, "candidates", 0), dict), Outcome.FAILED, "NO_CANDIDATES"),
         (finish == "MAX_TOKENS", Outcome.TRUNCATED, finish),
         (finish in BLOCKED_REASONS, Outcome.BLOCKED, finish),
         (finish != "STOP", Outcome.FAILED, finish or "NO_FINISH_REASON"),
-        (text is None, Outcome.FAILED, "NO_CONTENT"),
-        (shape in _LENIENT, Outcome.SUCCEEDED, None),
-        (value is _NOTHING, Outcome.INVALID, "NOT_JSON"),
-        (not _is(value, shape), Outcome.INVALID, f"NOT_{shape.name}"),
+        (text_of(response) is None, Outcome.FAILED, "NO_CONTENT"),
+        (shape is Shape.TEXT or bool(calls_of(response)), Outcome.SUCCEEDED, None),
+        (said is NOTHING, Outcome.INVALID, "NOT_JSON"),
+        (not _is(said, shape), Outcome.INVALID, f"NOT_{shape.name}"),
+        (wrong is not None, Outcome.INVALID, wrong and wrong[0]),
         (True, Outcome.SUCCEEDED, None),
     ]
     return next((outcome, reason) for true, outcome, reason in cases if true)
 
 
-def _judge_vector(response: Any, _text: str | None, _shape: Shape) -> tuple[Outcome, str | None]:
+def _judge_vector(response: Any) -> tuple[Outcome, str | None]:
     """Judge the response of an embedding model: a vector is a list of numbers."""
-    values = _at(response, "embedding", "values")
+    values = at(response, "embedding", "values")
     if not isinstance(response, dict):
         return Outcome.FAILED, "NO_RESPONSE"
     if not isinstance(values, list) or not values:
@@ -157,62 +193,18 @@ def _judge_vector(response: Any, _text: str | None, _shape: Shape) -> tuple[Outc
 
 
 def _retryable(outcome: Outcome, code: int | None) -> bool:
+    if outcome is Outcome.MISMATCHED:
+        return True
     return outcome is Outcome.FAILED and (code is None or code in RETRYABLE_CODES)
 
 
-@dataclass(frozen=True)
-class _RowError:
-    code: int | None
-    status: str | None
-    message: str | None
-
-
-def _row_error(status: str) -> _RowError:
-    """Take a status text apart: ``Bad Request: {"error": {"code": 400, "message": …, "status": …}}``."""
-    found = _parsed(status[status.find("{") :]) if "{" in status else _NOTHING
-    code = _value(found, "error", "code")
-    return _RowError(
-        _int(code),
-        _value(found, "error", "status") or _value(found, "error", "type") or None,
-        (_value(found, "error", "message") or status) if status else None,
-    )
-
-
-def _answer_message(response: Any) -> str | None:
-    finish_message = _value(response, "candidates", 0, "finishMessage")
-    return _value(response, "promptFeedback", "blockReasonMessage") or finish_message or None
-
-
-def _text(response: Any) -> str | None:
-    """All parts but the model's thoughts, joined in order; ``None`` when there is none."""
-    parts = _at(response, "candidates", 0, "content", "parts")
-    if not isinstance(parts, list):
-        return None
-    said = [_value(part, "text") or "" for part in parts if _value(part, "thought") != "true"]
-    return "".join(said) if said else None
-
-
-_NOTHING = object()
-
-
-def _parsed(text: str | None) -> Any:
-    try:
-        return json.loads(text or "", parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return _NOTHING
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-_LENIENT = (Shape.TEXT, Shape.STRING)
 _TYPES: Mapping[Shape, tuple[type, ...]] = {
     Shape.ANY: (object,),
     Shape.OBJECT: (dict,),
     Shape.ARRAY: (list,),
     Shape.NUMBER: (int, float),
     Shape.BOOLEAN: (bool,),
+    Shape.STRING: (str,),
 }
 
 
@@ -222,55 +214,21 @@ def _is(value: Any, shape: Shape) -> bool:
     )
 
 
-def _answer(response: Any, text: str | None, shape: Shape) -> Any:
-    """Return what a succeeded *text* says as JSON; an enum's bare word is a string. A vector is one by itself."""
+def _said(response: Any, text: str | None, shape: Shape) -> Any:
+    """Return what a response says as JSON: a vector, the functions to call, or what the text is.
+
+    An enum's bare word is a string. Who calls functions does not answer by the schema.
+    """
     if shape is Shape.VECTOR:
-        return _at(response, "embedding", "values")
-    if shape is Shape.TEXT:
-        return None
-    value = _parsed(text)
+        return at(response, "embedding", "values")
+    if calls := calls_of(response):
+        return calls
+    value = NOTHING if shape is Shape.TEXT else parsed(text)
     return text if shape is Shape.STRING and not isinstance(value, str) else value
 
 
-def _finish(response: Any) -> str | None:
-    return _value(response, "candidates", 0, "finishReason") or None
-
-
-def _at(value: Any, *path: str | int) -> Any:
-    for step in path:
-        if isinstance(step, int):
-            value = value[step] if isinstance(value, list) and len(value) > step else None
-        else:
-            value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
-def _value(value: Any, *path: str | int) -> str | None:
-    found = _at(value, *path)
-    if isinstance(found, bool):
-        return "true" if found else "false"
-    return str(found) if isinstance(found, (str, int, float)) else None
-
-
-def _tokens(response: Any, shape: Shape) -> Tokens:
-    """Return the counts; an embedding model says one, beside the vector."""
-    whole = _int(_value(response, "tokenCount")) if shape is Shape.VECTOR else None
-    prompt, total = _count(response, "promptTokenCount"), _count(response, "totalTokenCount")
-    return Tokens(
-        prompt=whole if prompt is None else prompt,
-        cached=_count(response, "cachedContentTokenCount"),
-        output=_count(response, "candidatesTokenCount"),
-        thoughts=_count(response, "thoughtsTokenCount"),
-        total=whole if total is None else total,
-    )
-
-
-def _count(response: Any, name: str) -> int | None:
-    return _int(_value(response, "usageMetadata", name))
-
-
-def _int(text: str | None) -> int | None:
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
+def _misfit(response: Any, said: Any, columns: Typed) -> tuple[str, str] | None:
+    """Only what is of the right shape is looked into."""
+    if said is NOTHING or calls_of(response) or not (columns.alone or isinstance(said, dict)):
         return None
+    return misfit(said, columns)

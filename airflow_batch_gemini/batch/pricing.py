@@ -17,6 +17,8 @@ from airflow_batch_gemini.batch.names import model_id
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 DATE = "2026-11"
+GIVEN = "given"
+"""The date of a price that its user gave without one."""
 LONG_CONTEXT = 200_000
 """Prompts of more tokens than this cost the long-context price, where a model has one."""
 NANO = 1_000_000_000
@@ -38,12 +40,16 @@ class Price:
     long_output: Decimal | None = None
     date: str = DATE
 
-    def rates(self, *, long: bool) -> Rates:
-        """Return the batch prices as whole numbers, so that Python and SQL reckon alike."""
+    def rates(self, *, long: bool, batch: bool = True) -> Rates:
+        """Return the prices as whole numbers, so that Python and SQL reckon alike.
+
+        :param batch: those of a batch job; otherwise those of direct calls.
+        """
+        share = _BATCH if batch else Decimal(1)
         paid_in = self.long_input if long and self.long_input is not None else self.input
         paid_out = self.long_output if long and self.long_output is not None else self.output
         return Rates(
-            prompt=_nano(paid_in * _BATCH), cached=_nano(paid_in * _CACHED), output=_nano(paid_out * _BATCH)
+            prompt=_nano(paid_in * share), cached=_nano(paid_in * _CACHED), output=_nano(paid_out * share)
         )
 
     @property
@@ -64,7 +70,7 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Nano-dollars per million tokens in a batch job."""
+    """Nano-dollars per million tokens."""
 
     prompt: int
     cached: int
@@ -120,7 +126,7 @@ def _parsed(override: Mapping[str, Any]) -> Price:
         values: dict[str, Any] = {
             key: value if key == "date" or value is None else _usd(value) for key, value in override.items()
         }
-        return Price(**{"date": "given", **values})
+        return Price(**{"date": GIVEN, **values})
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
         raise ConfigurationError(
@@ -136,6 +142,21 @@ def _usd(value: object) -> Decimal:
     return usd
 
 
+def budget_of(value: object) -> Decimal | None:
+    """Return what may be spent in USD: a number, or its text; ``None``, or nothing in a rendered text, is no limit."""
+    if value is None or value == "":
+        return None
+    try:
+        usd = Decimal(str(value).strip())
+        if isinstance(value, bool) or not usd.is_finite() or usd < 0:
+            raise ValueError(value)
+    except (ValueError, InvalidOperation) as error:
+        raise ConfigurationError(
+            f"max_cost_usd={str(value)[:40]!r} is no sum in USD, like 25 or 0.5. Nothing was sent."
+        ) from error
+    return usd
+
+
 def cost(
     price: Price | None,
     *,
@@ -143,11 +164,15 @@ def cost(
     cached: int | None = None,
     output: int | None = None,
     thoughts: int | None = None,
+    batch: bool = True,
 ) -> Decimal | None:
-    """Return what one response cost in USD, to the billionth; ``None`` when price or prompt tokens are unknown."""
+    """Return what one response cost in USD, to the billionth; ``None`` when price or prompt tokens are unknown.
+
+    :param batch: of a batch job; otherwise of a direct call, at the standard price.
+    """
     if price is None or prompt is None:
         return None
-    rates = price.rates(long=prompt > LONG_CONTEXT)
+    rates = price.rates(long=prompt > LONG_CONTEXT, batch=batch)
     paid = max(prompt - (cached or 0), 0) * rates.prompt
     paid += (cached or 0) * rates.cached + ((output or 0) + (thoughts or 0)) * rates.output
     return Decimal((paid + MILLION // 2) // MILLION).scaleb(-9)

@@ -15,6 +15,10 @@ class Progress:
     total: float = 0.0
     done: float = 0.0
 
+    def add(self, done: float) -> None:
+        """Count what was read."""
+        self.done += done
+
     def left(self, elapsed: float) -> float | None:
         """Return the seconds that the rest takes at the pace so far; ``None`` when that cannot be told."""
         if not self.total or self.done < self.total * MIN_SHARE:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import Price
@@ -32,6 +33,8 @@ class Tally:
     """Output lines landed."""
     unknown: int
     """Output lines whose key is no request of this batch."""
+    unverified: int = 0
+    """Requests whose line does not repeat them, so that only the key says whose answer it is."""
     answered: Mapping[int, int] = field(default_factory=dict)
     """Requests of every part that a line came back for."""
 
@@ -47,7 +50,7 @@ class Tally:
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
-    """Read the rows of the audit query: one per outcome, ``answered`` per part, and one for ``lines``, ``unknown``."""
+    """Read the rows of the audit query: one per outcome, ``answered`` per part, one for each other thing it counts."""
     found = list(rows)
     counted = {str(row["outcome"]): row for row in found if row["outcome"] != _ANSWERED}
     outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
@@ -60,6 +63,7 @@ def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
         without_tokens=sum(_int(row["without_tokens"]) for row in had),
         lines=_int(counted["lines"]["row_count"]),
         unknown=_int(counted["unknown"]["row_count"]),
+        unverified=_int(counted["unverified"]["row_count"]),
         answered={_int(row["part"]): _int(row["row_count"]) for row in found if row["outcome"] == _ANSWERED},
     )
 
@@ -92,6 +96,28 @@ def audit(counted: Tally, *, rows: int, landed: int | None = None) -> None:
         )
 
 
+def check_echoes(counted: Tally) -> list[str]:
+    """Return what a person should know of whose answers these are."""
+    notes = []
+    if other := counted.outcomes[Outcome.MISMATCHED]:
+        notes.append(
+            f"{other:,} rows came back with another request than was sent for their key. They are mismatched, in the "
+            "errors table with what came; nothing of it is published as a result."
+        )
+    if counted.unverified:
+        notes.append(
+            f"{counted.unverified:,} rows came back without the request they answer: only the key says whose answers "
+            "they are."
+        )
+    return notes
+
+
+def standing_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Read the rows of the query for how the rows of all rounds stand."""
+    found = {str(row["outcome"]): _int(row["row_count"]) for row in rows}
+    return {outcome.value: found.get(outcome.value, 0) for outcome in Outcome}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A batch's end: counts per outcome, tokens, cost, jobs, tables, times."""
@@ -101,6 +127,8 @@ class Report:
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    unverified: int
+    """Rows whose line does not repeat the request that was sent."""
     corrupt_lines: int
     """Output lines that were left out because they are not JSON; their rows are ``missing``."""
     tokens: Mapping[str, int]
@@ -117,6 +145,12 @@ class Report:
     """Rows that share another row's request, which was paid for once."""
     answered_before: int = 0
     """Rows left out because an earlier batch has their answer; not among *rows*."""
+    round: int = 0
+    """Which repair pass this was; 0 is the first."""
+    standing: Mapping[str, int] = field(default_factory=dict)
+    """How the rows of all rounds stand by now; *outcomes* is of this round alone."""
+    canary: CanaryFigures | None = None
+    """What a canary found before; its answers cost the standard price, which is no part of *cost_usd*."""
     attempt: str = ""
     """The task instance that loaded; later ones compare greater."""
 
@@ -124,6 +158,7 @@ class Report:
         """Return what XCom and ``report.json`` keep. Money is in USD."""
         document = asdict(self)
         document["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        document["canary"] = None if self.canary is None else self.canary.to_dict()
         return document
 
     def counts(self) -> dict[str, Any]:
@@ -163,6 +198,9 @@ class Report:
         notes: Sequence[str] = (),
         copies: int = 0,
         answered_before: int = 0,
+        round: int = 0,  # noqa: A002  # the word of the tables
+        standing: Mapping[str, int] | None = None,
+        canary: CanaryFigures | None = None,
         attempt: str = "",
     ) -> Report:
         """Put a report together.
@@ -177,6 +215,7 @@ class Report:
             rows=counted.rows,
             outcomes=counted.outcomes,
             duplicates=counted.duplicates,
+            unverified=counted.unverified,
             corrupt_lines=corrupt_lines,
             tokens=counted.tokens,
             cost_usd=None if price is None else counted.cost_usd,
@@ -192,6 +231,9 @@ class Report:
             notes=list(notes),
             copies=copies,
             answered_before=answered_before,
+            round=round,
+            standing=standing or {},
+            canary=canary,
             attempt=attempt,
         )
 
@@ -199,15 +241,23 @@ class Report:
         """Return the small table that ends the log of the load."""
         cells = [("batch", self.batch_id), ("model", self.model), ("rows", f"{self.rows:,}")]
         cells += [(f"  {name}", f"{count:,}") for name, count in self.outcomes.items() if count]
+        if self.round:
+            cells.insert(1, ("round", str(self.round)))
+            standing = [(f"  {name}", f"{count:,}") for name, count in self.standing.items() if count]
+            cells += [("rows of all rounds", f"{sum(self.standing.values()):,}"), *standing]
         seldom = {
             "rows that share a request": self.copies,
             "rows answered before": self.answered_before,
             "duplicate lines": self.duplicates,
+            "lines without an echo": self.unverified,
             "corrupt lines": self.corrupt_lines,
         }
         cells += [(name, f"{count:,}") for name, count in seldom.items() if count]
         cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
         cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
+        if self.canary is not None:
+            paid = "unknown" if self.canary.cost_usd is None else f"{self.canary.cost_usd} USD"
+            cells.append(("cost of the canary", f"{paid}, beside that"))
         if self.without_tokens:
             cells.append(("rows of unknown cost", f"{self.without_tokens:,}"))
         cells += list(self.tables.items())

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import orjson
 
 from airflow_batch_gemini.batch import fields, lint, parts
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.media import Media
 from airflow_batch_gemini.batch.response_schema import vertex_schema
 from airflow_batch_gemini.batch.template import (
@@ -65,7 +66,7 @@ class Template(ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.null_as, str):
             raise TemplateError("null_as must be a text. Nothing was sent.")
-        lint.refuse_template(lint.lint_request(self.request, importer=False))
+        lint.refuse_template(lint_request(self.request, importer=False))
         _ = self.segments
 
     def __repr__(self) -> str:

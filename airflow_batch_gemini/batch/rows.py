@@ -19,9 +19,13 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 """What a name may end in after the extension of its format."""
 Format = Literal["jsonl", "csv", "parquet"]
 
-ROWS_PER_BATCH = 1000
+ROWS_PER_BATCH = 300
+"""Two batches, the one in use and the next, are fewer objects than it takes to set Python's garbage collector off:
+rows hold no garbage, and a collector that goes through all of Airflow for them takes longer than they do."""
+ROWS_FOR_COLUMNS = 1000
+"""How many rows tell what columns there are, where each may leave some out."""
 BYTES_PER_BATCH = 4 << 20
-BYTES_PER_READ = 4 << 20
+BYTES_PER_READ = 1 << 20
 MAX_LINE_BYTES = 100_000_000
 """Longest line of a source: what BigQuery takes in one row."""
 
@@ -63,18 +67,21 @@ class RowBatch:
 
 
 class Places:
-    """Where every row seen so far stands, in a few bytes a batch."""
+    """Where every row seen so far stands, in a few bytes a source."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._batches: list[RowBatch] = []
+        self._next: tuple[str, int] | None = None
         self.rows = 0
 
     def add(self, batch: RowBatch) -> None:
         """Count the rows of *batch* and forget them."""
-        self._starts.append(self.rows)
-        self._batches.append(replace(batch, rows=(), columns=None, lines=None))
+        if self._next != (batch.source, batch.first):
+            self._starts.append(self.rows)
+            self._batches.append(replace(batch, rows=(), columns=None, lines=None))
         self.rows += len(batch.rows)
+        self._next = (batch.source, batch.first + len(batch.rows))
 
     def of(self, row: int) -> str:
         """Return where a row stands, counted from 0 over all batches."""
@@ -167,8 +174,9 @@ def blocks(stream: Reads, source: str, *, keep_mark: bool = False) -> Iterator[l
     if not keep_mark:
         tail = tail.removeprefix(BOM)
     while tail:
-        *whole, tail = tail.split(b"\n")
-        yield whole
+        lines = tail.split(b"\n")
+        tail = lines.pop()
+        yield lines
         if len(tail) > MAX_LINE_BYTES:
             raise SourceError(
                 f"{source} has a line of more than {MAX_LINE_BYTES // 1_000_000} MB: it is no JSONL. Nothing was sent."
@@ -281,7 +289,7 @@ def checked_batches(
             yield batch
         else:
             held.append(batch)
-            if sum(len(one.rows) for one in held) >= ROWS_PER_BATCH:
+            if sum(len(one.rows) for one in held) >= ROWS_FOR_COLUMNS:
                 source = _check_held(held, check)
                 yield from held
                 held = []

@@ -69,15 +69,29 @@ def _logs_beside() -> Iterator[None]:
 
 
 def _hooks(gcp_conn_id: str, fate: str) -> tuple[GeminiBatchHook, WorkspaceHook]:
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+
+    with connection_known(gcp_conn_id, fate=fate):
+        return GeminiBatchHook(gcp_conn_id=gcp_conn_id), cloud_storage(gcp_conn_id, fate=fate)
+
+
+def cloud_storage(gcp_conn_id: str, *, fate: str) -> WorkspaceHook:
+    """Return the hook for ``gs://``."""
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
+    with connection_known(gcp_conn_id, fate=fate):
+        return WorkspaceHook(gcp_conn_id=gcp_conn_id)
+
+
+@contextmanager
+def connection_known(gcp_conn_id: str, *, fate: str) -> Iterator[None]:
+    """Say what to do where Airflow does not know the connection."""
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
     try:
-        return GeminiBatchHook(gcp_conn_id=gcp_conn_id), WorkspaceHook(gcp_conn_id=gcp_conn_id)
+        yield
     except AirflowNotFoundException as error:
         raise ConfigurationError(
-            f"Airflow knows no connection {gcp_conn_id}. {fate}; to use your own credentials set "
+            f"Airflow knows no connection {gcp_conn_id}. {fate.rstrip('.')}; to use your own credentials set "
             f"AIRFLOW_CONN_{gcp_conn_id.upper()}=google-cloud-platform://"
         ) from error

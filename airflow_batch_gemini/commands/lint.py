@@ -6,31 +6,24 @@ import argparse
 import datetime as dt
 import json
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.lint import RULES, Finding, Rule
 from airflow_batch_gemini.batch.lint_lines import LineLinter
 from airflow_batch_gemini.batch.models import lint_model
-from airflow_batch_gemini.batch.names import GcsUri, location, model_path
-from airflow_batch_gemini.batch.progress import Progress, duration
+from airflow_batch_gemini.batch.names import location, model_path
+from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.rows import Reads, blocks
-from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, SourceError
+from airflow_batch_gemini.commands._reading import Bar, opened
+from airflow_batch_gemini.exceptions import GeminiBatchError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-
 SHOWN = 5
 """Findings of each rule that are told one by one."""
-_BAR = 30
-_TELL_SECONDS = 0.2
 
 
 def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -97,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         if model is not None:
             for finding in lint_model(model, location=place, today=dt.datetime.now(dt.UTC).date()):
                 found.add(finding)
-        with _opened(options.file, options.gcp_conn_id) as (stream, size):
+        with opened(options.file, options.gcp_conn_id, fate="Nothing was checked.") as (stream, size):
             _lint(stream, found, Progress(total=size))
     except GeminiBatchError as error:
         print(error, file=sys.stderr)
@@ -107,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lint(stream: Reads, found: Findings, progress: Progress) -> None:
-    linter, bar = LineLinter(), _Bar(progress)
+    linter, bar = LineLinter(), Bar(progress)
     for lines in blocks(stream, found.file, keep_mark=True):
         for finding in linter.take(lines):
             found.add(finding)
@@ -117,67 +110,6 @@ def _lint(stream: Reads, found: Findings, progress: Progress) -> None:
         found.add(finding)
     bar.clear()
     found.rows, found.size = linter.rows, linter.size
-
-
-@contextmanager
-def _opened(file: str, gcp_conn_id: str) -> Iterator[tuple[BinaryIO, int]]:
-    """Open what is to be read, and tell its bytes; 0 when nobody knows."""
-    if file == "-":
-        with nullcontext(sys.stdin.buffer) as stream:
-            yield stream, 0
-    elif file.startswith("gs://"):
-        with closing(_cloud_storage(gcp_conn_id)) as hook:
-            uri = GcsUri.parse(file)
-            info = hook.stat(uri)
-            with hook.reader(uri) as stream:
-                yield stream, 0 if info is None else info.size
-    else:
-        try:
-            with Path(file).open("rb") as stream:
-                yield stream, Path(file).stat().st_size
-        except OSError as error:
-            raise SourceError(f"{file} cannot be read: {error.strerror}. Nothing was checked.") from error
-
-
-def _cloud_storage(gcp_conn_id: str) -> WorkspaceHook:
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-
-    try:
-        return WorkspaceHook(gcp_conn_id=gcp_conn_id)
-    except AirflowNotFoundException as error:
-        raise ConfigurationError(
-            f"Airflow knows no connection {gcp_conn_id}. Nothing was checked; to use your own credentials set "
-            f"AIRFLOW_CONN_{gcp_conn_id.upper()}=google-cloud-platform://"
-        ) from error
-
-
-class _Bar:
-    """A progress bar on the terminal; nothing where standard error is none."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._on = sys.stderr.isatty()
-        self._began = self._told = time.monotonic()
-
-    def show(self, rows: int) -> None:
-        """Draw it, a few times a second at most."""
-        now = time.monotonic()
-        if not self._on or now - self._told < _TELL_SECONDS:
-            return
-        self._told, elapsed = now, now - self._began
-        share = min(self._progress.done / self._progress.total, 1.0) if self._progress.total else 0.0
-        left = self._progress.left(elapsed)
-        bar = "█" * round(_BAR * share) + "·" * (_BAR - round(_BAR * share))
-        speed = self._progress.done / 1e6 / elapsed
-        rest = "" if left is None else f", {duration(left)} left"
-        print(f"\r{bar} {rows:,} requests, {speed:.0f} MB/s{rest}\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Take it away."""
-        if self._on:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _place(finding: Finding) -> str:

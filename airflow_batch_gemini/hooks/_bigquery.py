@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob, outcome_of_error, redacted
+from airflow_batch_gemini.batch.landing import Column, JobOutcome, WarehouseJob, outcome_of_error, redacted
 from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, ServiceError
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
     from google.api_core.retry import Retry
-    from google.cloud.bigquery import Client
+    from google.cloud.bigquery import Client, SchemaField
 
 REQUEST_SECONDS = 60.0
 RETRY_SECONDS = 180.0
@@ -28,9 +28,11 @@ def retry() -> Retry:
     return DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
 
 
-def standard_type(name: str) -> str:
-    """Return the GoogleSQL name of a column type that the REST API may spell the old way."""
-    return _LEGACY.get(name, name)
+def column_of(found: SchemaField) -> Column:
+    """Return a column as BigQuery describes it, whose types the REST API may spell the old way."""
+    fields = tuple(map(column_of, found.fields))
+    kind = _LEGACY.get(found.field_type, found.field_type)
+    return Column(found.name, kind, found.mode, fields, found.description or "")
 
 
 def insert(client: Client, job: WarehouseJob, configuration: Mapping[str, Any]) -> None:

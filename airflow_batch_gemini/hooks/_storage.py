@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError
 
 REQUEST_SECONDS = 60.0
 CHUNK_BYTES = 8 << 20
-"""How much of an upload is in memory; a multiple of 256 KiB, as Cloud Storage wants it."""
+"""What is uploaded at a time; a multiple of 256 KiB, as Cloud Storage wants it."""
+_CHUNKS_UNDER_WAY = 2
 
 
 class PreconditionLost(GeminiBatchError):  # noqa: N818  # it may be one's own lost success: not yet an error
@@ -47,7 +49,7 @@ class StoredObject:
 class ObjectWriter:
     """An object being written, in chunks; it appears when the ``with`` block around it ends well.
 
-    One chunk is on its way, in a thread, while the next one is gathered.
+    Chunks go their way in a thread, at most two at a time, while the next one is gathered.
     """
 
     def __init__(self, write: Callable[[bytes], Any]) -> None:
@@ -58,7 +60,7 @@ class ObjectWriter:
         self._pending_bytes = 0
         self._checksum = google_crc32c.Checksum()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
-        self._sending: Future[None] | None = None
+        self._sending = deque[Future[None]]()
         self.size = 0
         self.info: ObjectInfo | None = None
         """What was written, once it is."""
@@ -75,18 +77,18 @@ class ObjectWriter:
 
     def writelines(self, lines: Sequence[bytes]) -> None:
         """Append *lines* one after the other, without anything between them."""
-        self._pending += lines
-        self._pending_bytes += sum(map(len, lines))
+        data = b"".join(lines)
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        self.size += len(data)
         if self._pending_bytes >= CHUNK_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is pending, once what was sent before has arrived; raise what went wrong with that."""
-        self._arrive()
-        data = b"".join(self._pending)
-        self._pending, self._pending_bytes = [], 0
-        self.size += len(data)
-        self._sending = self._thread.submit(self._send, data)
+        """Send what is pending; wait while two chunks are on their way, and raise what went wrong with the older."""
+        self._arrive(but=_CHUNKS_UNDER_WAY - 1)
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        self._sending.append(self._thread.submit(self._send, pending))
 
     def finish(self) -> None:
         """Send the rest and wait until it has arrived."""
@@ -95,17 +97,17 @@ class ObjectWriter:
         self._thread.shutdown()
 
     def stop(self) -> None:
-        """Wait for what is on its way, whatever becomes of it, and send no more."""
-        self._thread.shutdown()
+        """Wait for the chunk that is on its way, whatever becomes of it, and send no more."""
+        self._thread.shutdown(cancel_futures=True)
 
-    def _arrive(self) -> None:
-        if self._sending is not None:
-            sending, self._sending = self._sending, None
-            sending.result()
+    def _arrive(self, *, but: int = 0) -> None:
+        while len(self._sending) > but:
+            self._sending.popleft().result()
 
-    def _send(self, data: bytes) -> None:
-        self._checksum.update(data)
-        self._write(data)
+    def _send(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._checksum.update(piece)
+            self._write(piece)
 
 
 def info_of(blob: Any) -> ObjectInfo:

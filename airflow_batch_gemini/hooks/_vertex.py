@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 60.0
 """How long one request may take."""
-_AMBIGUOUS = frozenset({408, 409, 429, 499})
+AMBIGUOUS = frozenset({408, 409, 429, 499})
 """4xx that do not say that nothing was done; 499 is CANCELLED: broken off, perhaps after the job was made."""
 _SETTING_UP = re.compile(r"service agents? .*(?:provision|creat)", re.IGNORECASE)
 """A project's first job is refused with FAILED_PRECONDITION until Google has made the accounts it runs as."""
@@ -132,6 +132,20 @@ def translated(doing: str, *, job_name: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def counting(model: str) -> Iterator[None]:
+    """Turn Google's errors while counting tokens into one of ours that quotes none: it might quote the prompt."""
+    try:
+        with translated("Counting tokens"):
+            yield
+    except ServiceError as error:
+        cause = f"HTTP {error.http_status}" if error.http_status else type(error.__cause__).__name__
+        raise ServiceError(
+            f"Tokens could not be counted with {model} ({cause}). Counting costs nothing, and no job was sent.",
+            http_status=error.http_status,
+        ) from None
+
+
+@contextmanager
 def one_payment(display_name: str) -> Iterator[None]:
     """Tell apart what may follow a create request: refused for good, for now, or nobody knows."""
     from google.api_core.exceptions import GoogleAPICallError
@@ -148,7 +162,7 @@ def one_payment(display_name: str) -> Iterator[None]:
                 http_status=status,
                 pause_seconds=_retry_after(error.response),
             ) from error
-        if 400 <= status < 500 and status not in _AMBIGUOUS:
+        if 400 <= status < 500 and status not in AMBIGUOUS:
             raise SubmitRefusedError(
                 f"Vertex AI refused job {display_name!r} ({_told(error)}). Nothing was created or paid; "
                 "correct it and submit again."

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
+from airflow_batch_gemini.batch import names
 from airflow_batch_gemini.batch.endpoints import vertex_host
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.job_body import job_body
-from airflow_batch_gemini.batch.names import JobName
+from airflow_batch_gemini.batch.names import JobName, model_path
 from airflow_batch_gemini.batch.names import location as checked_location
 from airflow_batch_gemini.batch.names import project_id as checked_project
+from airflow_batch_gemini.batch.weighing import countable
 from airflow_batch_gemini.exceptions import ServiceError
+from airflow_batch_gemini.hooks._calls import again, posted, reading
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
+from airflow_batch_gemini.hooks._generating import DirectCalls
 from airflow_batch_gemini.hooks._sharing import lend
-from airflow_batch_gemini.hooks._vertex import REQUEST_SECONDS, one_payment, to_job, to_proto, translated
+from airflow_batch_gemini.hooks._vertex import (
+    REQUEST_SECONDS,
+    counting,
+    one_payment,
+    to_job,
+    to_proto,
+    translated,
+)
 from airflow_batch_gemini.hooks.looks import SharedLooks
 
 if TYPE_CHECKING:
@@ -29,6 +40,8 @@ CancelAnswer = Literal["asked", "ended", "gone"]
 """What came of a cancel request: Vertex AI will try; the job had ended; there is no such job."""
 
 _PAGE = 100
+COUNT_SECONDS = 10.0
+"""So long a count that is refused for now is asked for again: it can be done without."""
 
 
 class GeminiBatchHook(GoogleBaseHook):
@@ -49,6 +62,7 @@ class GeminiBatchHook(GoogleBaseHook):
     ) -> None:
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self._clients: dict[str, JobServiceClient] = {}
+        self._direct = DirectCalls(self._place)
         self._async_clients: dict[str, JobServiceAsyncClient] = {}
         self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
@@ -93,13 +107,13 @@ class GeminiBatchHook(GoogleBaseHook):
         """Look at a job; 403 and 404 raise :class:`JobLostError`."""
         name = JobName.parse(job_name)
         with translated(f"Looking at {name}", job_name=str(name)):
-            return to_job(self.client(name.location).get_batch_prediction_job(name=str(name), **_reading()))
+            return to_job(self.client(name.location).get_batch_prediction_job(name=str(name), **reading()))
 
     def list(self, *, project_id: str, location: str, filter: str = "") -> tuple[Job, ...]:  # noqa: A002  # Google's word
         """Return all jobs that *filter* lets through, of every page."""
         request = {"parent": _parent(project_id, location), "filter": filter, "page_size": _PAGE}
         with translated(f"Listing the jobs of {request['parent']}"):
-            pages = self.client(location).list_batch_prediction_jobs(request=request, **_reading())
+            pages = self.client(location).list_batch_prediction_jobs(request=request, **reading())
             return tuple(to_job(job) for job in pages)
 
     def cancel(self, job_name: str) -> CancelAnswer:
@@ -107,7 +121,7 @@ class GeminiBatchHook(GoogleBaseHook):
         name = JobName.parse(job_name)
         try:
             with translated(f"Cancelling {name}"):
-                self.client(name.location).cancel_batch_prediction_job(name=str(name), **_reading())
+                self.client(name.location).cancel_batch_prediction_job(name=str(name), **reading())
         except ServiceError as error:
             return _cancel_answer(error)
         return "asked"
@@ -119,6 +133,48 @@ class GeminiBatchHook(GoogleBaseHook):
             self.client(name.location).delete_batch_prediction_job(
                 name=str(name), retry=None, timeout=REQUEST_SECONDS
             )
+
+    def count_tokens(
+        self, *, location: str, model: str, request: Mapping[str, Any], project_id: str | None = None
+    ) -> int:
+        """Return the tokens that the model reads of *request*. It is answered by nobody and costs nothing.
+
+        :param model: a publisher's model, ``publishers/google/models/…``.
+        :param request: a request for an answer or a vector.
+        :param project_id: by default the connection's.
+        :raises ServiceError: they cannot be counted, for whatever reason.
+        """
+        with counting(model):
+            endpoint, session = self._direct.session(location)
+            parent = _parent(project_id or self.project_id, location)
+            url = f"{endpoint}/v1/{parent}/{names.model_path(model)}:countTokens"
+            answer = again(COUNT_SECONDS)(partial(posted, session, url, countable(request)))()
+            return int(answer["totalTokens"])
+
+    def generate_content(
+        self,
+        *,
+        project_id: str,
+        location: str,
+        model: str,
+        request: Mapping[str, Any],
+        patience: float = 60.0,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> dict[str, Any]:
+        """Ask for one answer at once, at the standard price, and return the response. Safe from several threads.
+
+        It is sent again only where nothing can have been billed: refused for want of quota (429), or never connected.
+
+        :param model: a model id, or a model's path.
+        :param patience: seconds for which such a call is tried again.
+        :param wanted: asked before it is.
+        :raises RequestRefusedError: Vertex AI refused it (4xx): nothing was billed.
+        :raises ServiceError: 429 until the end, no connection, or no token: nothing was billed.
+        :raises PaymentUnknownError: anything else: an answer may have been billed.
+        """
+        parent, path = _parent(project_id, location), model_path(model)
+        name = path if path.startswith("projects/") else f"{parent}/{path}"
+        return self._direct.ask(location, f"/v1/{name}:generateContent", request, patience, wanted)
 
     def client(self, location: str) -> JobServiceClient:
         """Return the client that talks to *location*'s host."""
@@ -135,6 +191,7 @@ class GeminiBatchHook(GoogleBaseHook):
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
         while self._clients:
             self._clients.popitem()[1].transport.close()
+        self._direct.close()
 
     @classmethod
     def shared(
@@ -226,6 +283,9 @@ class GeminiBatchHook(GoogleBaseHook):
         """Return endpoint and credentials; what takes long happens here, off the event loop."""
         from google.cloud import aiplatform_v1  # noqa: F401  # importing it takes seconds
 
+        return self._place(location)
+
+    def _place(self, location: str) -> tuple[str, Any]:
         host = vertex_host(checked_location(location))
         override = checked_override(self, "VERTEX_AI_EMULATOR_HOST")
         with translated("Reading the connection's credentials"):
@@ -247,19 +307,6 @@ def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
 
 def _parent(project: str, location: str) -> str:
     return f"projects/{checked_project(project)}/locations/{checked_location(location)}"
-
-
-def _reading() -> dict[str, Any]:
-    """Return how a request that may be repeated is repeated."""
-    from google.api_core.exceptions import GatewayTimeout
-    from google.api_core.retry import Retry, if_exception_type, if_transient_error
-    from requests.exceptions import Timeout
-
-    slow = if_exception_type(GatewayTimeout, Timeout)
-    again = Retry(
-        predicate=lambda error: if_transient_error(error) or slow(error), initial=0.3, maximum=8, timeout=45
-    )
-    return {"retry": again, "timeout": REQUEST_SECONDS}
 
 
 def _cancel_answer(error: ServiceError) -> CancelAnswer:

@@ -24,10 +24,10 @@ from airflow_batch_gemini.batch.progress import duration
 from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, SourceError
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
+    column_of,
     insert,
     outcome_of,
     retry,
-    standard_type,
     translated,
 )
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
@@ -228,7 +228,7 @@ class WarehouseHook(GoogleBaseHook):
             location=str(found.location),
             rows=int(found.num_rows or 0),
             size=int(found.num_bytes or 0),
-            columns=tuple(Column(f.name, standard_type(f.field_type), f.mode) for f in found.schema),
+            columns=tuple(map(column_of, found.schema)),
             description=found.description or "",
         )
 

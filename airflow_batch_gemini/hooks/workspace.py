@@ -115,7 +115,7 @@ class WorkspaceHook(GoogleBaseHook):
     def writer(self, uri: GcsUri, *, if_generation: int | None = None) -> Iterator[ObjectWriter]:
         """Stream an object: it appears when the block ends, and never when the block raises.
 
-        Memory is that of two chunks. The checksum is compared with what Cloud Storage has before ``info`` is set.
+        Memory is that of a few chunks. The checksum is compared with what Cloud Storage has before ``info`` is set.
         """
         with translated(f"writing {uri}"):
             upload = self._blob(uri).open(

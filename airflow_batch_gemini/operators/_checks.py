@@ -1,4 +1,4 @@
-"""What the prepare operator refuses before it asks anybody anything, and where a dataset must lie."""
+"""What the prepare operator refuses before it asks anybody anything."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from decimal import Decimal
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.batch.embedding import check_kind
+from airflow_batch_gemini.batch import canary, names
+from airflow_batch_gemini.batch.embedding import EmbeddingTemplate, check_kind, is_embedding_model
 from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.names import DatasetName, TableName
 from airflow_batch_gemini.batch.parameters import query_parameters
 from airflow_batch_gemini.batch.parts import MAX_ROWS, Limits
+from airflow_batch_gemini.batch.pricing import budget_of, price_of
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import ConfigurationError
+from airflow_batch_gemini.operators._place import check_region
 
 if TYPE_CHECKING:
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
+MAX_COUNTED = 1000
 _TYPES = (int, float, Decimal, bytes, dt.date, dt.time, type(None))
 """Values of query parameters that are what they are from the beginning."""
 
@@ -41,11 +43,6 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
         raise ConfigurationError(
             f"on_lint={operator.on_lint!r} is none of {', '.join(get_args(OnLint))}. Nothing was sent."
         )
-    if operator.requests_dataset and operator.on_lint == "drop":
-        raise ConfigurationError(
-            'on_lint="drop" leaves out rows that pass the worker; with requests_dataset= let the query leave them out. '
-            "Nothing was sent."
-        )
     if operator.incremental != (operator.results_table is not None):
         raise ConfigurationError(
             "incremental=True and results_table= go together: that is where earlier answers are. Nothing was sent."
@@ -55,6 +52,8 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             f"source_format={operator.source_format!r} is none of {', '.join(get_args(Format))}. Nothing was sent."
         )
     limits_of(operator)
+    _check_price(operator, rendered=rendered)
+    _check_canary(operator, rendered=rendered)
     for value, parse in (
         (operator.model, names.model_path),
         (operator.location, names.location),
@@ -70,9 +69,54 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             parse(value)
     tables = bool(operator.requests_dataset or operator.predictions_dataset)
     if tables and _is_plain(operator.location):
-        _check_region(operator.location)
+        check_region(operator.location)
     if rendered or _is_plain(operator.model):
         check_kind(operator.template, model=names.model_path(operator.model), tables=tables)
+
+
+def _check_price(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
+    """Refuse a price or a budget that is none, and a budget that nobody can keep, before a row is read."""
+    rows = operator.count_tokens_rows
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows <= MAX_COUNTED:
+        raise ConfigurationError(
+            f"count_tokens_rows must be a whole number from 0 to {MAX_COUNTED:,}. Nothing was sent."
+        )
+    if operator.price is not None:
+        price_of("", operator.price)
+    if not rendered and isinstance(operator.max_cost_usd, str) and not _is_plain(operator.max_cost_usd):
+        return
+    if budget_of(operator.max_cost_usd) is not None and rendered:
+        model = names.model_path(operator.model)
+        if price_of(model, operator.price) is None:
+            raise ConfigurationError(
+                f"Nobody knows the price of {names.model_id(model)}, so max_cost_usd= cannot be kept. Nothing was "
+                "sent; give price=, USD per million tokens, like {'input': 1.5, 'output': 9}."
+            )
+
+
+def _check_canary(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> None:
+    """Refuse a canary that cannot sing: too few or too many rows, vectors, or a gate without one."""
+    rows, rate = operator.canary_rows, operator.max_failure_rate
+    if isinstance(rows, bool) or not isinstance(rows, int) or not (rows == 0 or 2 <= rows <= canary.MAX_ROWS):
+        raise ConfigurationError(
+            f"canary_rows must be a whole number from 2 to {canary.MAX_ROWS:,}, or 0 for no canary: a single row tells "
+            "nothing of the others. Nothing was sent."
+        )
+    if rate is not None and (
+        isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1
+    ):
+        raise ConfigurationError(
+            f"max_failure_rate={rate!r} is no share of rows from 0 to 1. Nothing was sent."
+        )
+    if rate is not None and not rows:
+        raise ConfigurationError(
+            "max_failure_rate= is judged by a canary. Nothing was sent; give canary_rows= too, like 20."
+        )
+    embeds = (rendered or _is_plain(operator.model)) and is_embedding_model(names.model_path(operator.model))
+    if rows and (embeds or isinstance(operator.template, EmbeddingTemplate)):
+        raise ConfigurationError(
+            "canary_rows= asks generateContent, which answers no embedding request. Nothing was sent; leave it out."
+        )
 
 
 def limits_of(operator: GeminiBatchPrepareOperator) -> Limits:
@@ -133,29 +177,6 @@ def _table(value: object) -> TableName:
 def _dataset(value: object) -> DatasetName:
     """Judge a dataset's name while the connection's project, which may complete it, is not known yet."""
     return DatasetName.parse(value, default_project="project")
-
-
-def check_place(warehouse: WarehouseHook, dataset: DatasetName, location: str) -> str:
-    """Return where *dataset* lies, which must be where the job runs.
-
-    Source: page "Batch inference from BigQuery": both tables lie in the job's region.
-    """
-    _check_region(location)
-    found = warehouse.dataset_location(dataset)
-    if found.lower() != location.lower():
-        raise ConfigurationError(
-            f"Dataset {dataset} lies in {found}, the job is to run in {location}: Vertex AI reads and writes tables "
-            "in its own region only. Nothing was sent; choose another dataset or location."
-        )
-    return found
-
-
-def _check_region(location: str) -> None:
-    if location.lower() in names.MULTI_REGIONS:
-        raise ConfigurationError(
-            f"A job in {location!r} reads and writes no BigQuery table: that takes one region. Nothing was sent; "
-            "give a region, or keep requests and predictions on Cloud Storage."
-        )
 
 
 def _is_plain(value: Any) -> bool:

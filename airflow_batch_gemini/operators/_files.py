@@ -16,6 +16,7 @@ from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
 from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.manifest import Aside, Part, Workspace
+from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.progress import Progress, duration
@@ -23,6 +24,7 @@ from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.reuse import RowSet, Sieve, key_number
 from airflow_batch_gemini.batch.rows import Places, RowBatch
+from airflow_batch_gemini.batch.sampling import Sampler
 from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, RowError
 from airflow_batch_gemini.operators._asides import AsideFile, created
 from airflow_batch_gemini.operators._unsent import Unsent
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_batch_gemini.hooks.workspace import ObjectInfo, ObjectWriter, WorkspaceHook
+
+Maker = Renderer | ReadyMade | Mending
+"""What makes request lines of what is read."""
 
 PROGRESS_SECONDS = 10.0
 _SO_FAR = "so far"
@@ -75,6 +80,8 @@ class RequestFiles:
         self._rejected = AsideFile(hook, workspace.rejected)
         self.broken: Counter[str] = Counter()
         """Rules that rows were left out for: how often."""
+        self.sampler = Sampler()
+        """Has seen every line that was written."""
         self._writer: ObjectWriter | None = None
         self._rows: list[int] = []
         self._written: list[ObjectInfo] = []
@@ -99,19 +106,18 @@ class RequestFiles:
         finally:
             self._take_away()
 
-    def write(
-        self, batches: Iterable[RowBatch], *, renderer: Renderer | ReadyMade, limits: Limits
-    ) -> tuple[Part, ...]:
+    def write(self, batches: Iterable[RowBatch], *, renderer: Maker, limits: Limits) -> tuple[Part, ...]:
         """Write a request for every row and return the parts, none for no rows.
 
         :raises RowError: for the first row that is wrong, or a key that is used twice.
         """
         for piece in slices(self._rendered(batches, renderer), limits):
             self._add(piece)
+        suspects = self._keys.suspects()  # while the last requests are on their way
         self._finish_part()
         self._copies.finish()
         self._rejected.finish()
-        self._refuse_duplicates()
+        self._refuse_duplicates(suspects)
         self._tell("in all")
         return tuple(
             Part(index=index, uri=info.uri, rows=rows, size=info.size, checksum=info.crc32c)
@@ -146,18 +152,14 @@ class RequestFiles:
                     "was sent; that attempt goes on."
                 )
 
-    def _rendered(
-        self, batches: Iterable[RowBatch], renderer: Renderer | ReadyMade
-    ) -> Iterator[Sequence[bytes]]:
+    def _rendered(self, batches: Iterable[RowBatch], renderer: Maker) -> Iterator[Sequence[bytes]]:
         for batch in batches:
             first = self._places.rows
             keys, lines = self._made(batch, renderer, first)
             self._places.add(batch)
             yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, first)
 
-    def _made(
-        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
-    ) -> tuple[list[str], list[bytes]]:
+    def _made(self, batch: RowBatch, renderer: Maker, before: int) -> tuple[list[str], list[bytes]]:
         """Return key and line of every row that is to be sent."""
         if self._on_lint == "drop":
             return self._made_or_dropped(batch, renderer, before)
@@ -166,7 +168,7 @@ class RequestFiles:
         return keys, renderer.lines(batch, keys)
 
     def _made_or_dropped(
-        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+        self, batch: RowBatch, renderer: Maker, before: int
     ) -> tuple[list[str], list[bytes]]:
         try:
             keys = renderer.keys(batch, before=before)
@@ -181,7 +183,7 @@ class RequestFiles:
         return [key for key, _ in made.values()], [line for _, line in made.values()]
 
     def _row_by_row(
-        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+        self, batch: RowBatch, renderer: Maker, before: int
     ) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Yield what can be made of a batch of which one row cannot; reject the others."""
         for index, row in enumerate(batch.rows):
@@ -220,6 +222,7 @@ class RequestFiles:
             )
             self._rows.append(0)
         self._writer.writelines(piece.lines)
+        self.sampler.add(len(self._rows) - 1, piece.lines)
         self._rows[-1] += len(piece.lines)
         self._size += sum(map(len, piece.lines))
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
@@ -235,9 +238,8 @@ class RequestFiles:
         yield from self._written
         yield from filter(None, (self._copies.info, self._rejected.info))
 
-    def _refuse_duplicates(self) -> None:
+    def _refuse_duplicates(self, suspects: frozenset[int]) -> None:
         """Hashes tell whether a key may be used twice; what was written tells whether one is."""
-        suspects = self._keys.suspects()
         twice = first_duplicate(self._unsent.among(self._keys_written()), suspects) if suspects else None
         if twice is not None:
             first, second = self._places.of(twice.first), self._places.of(twice.second)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from airflow_batch_gemini.batch.landing import Column, TableInfo
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
-from airflow_batch_gemini.sql.plan import LoadPlan, PartPlan, StoredFile, plan_asides, plan_part
-from airflow_batch_gemini.sql.results import ERRORS, RESULTS, clashes
+from airflow_batch_gemini.operators._results import due_view, lacking_columns
+from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_asides, plan_part
+from airflow_batch_gemini.sql.plan import LoadPlan, results_columns
+from airflow_batch_gemini.sql.results import ERRORS
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
@@ -40,8 +40,11 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         location = _one_location(
             operator, warehouse, [results.dataset_name, errors.dataset_name, dataset], jobs
         )
-        for table, columns in ((results, RESULTS), (errors, ERRORS)):
-            _check_columns(table, columns, warehouse.table_info(table))
+        wanted = results_columns(manifest)
+        lacks = tuple(
+            (table, lacking_columns(table, columns, warehouse.table_info(table)))
+            for table, columns in ((results, wanted), (errors, ERRORS))
+        )
         return LoadPlan(
             manifest=manifest,
             project=project or results.project,
@@ -58,6 +61,8 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
                 for job in jobs
             ),
             asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
+            lacking=lacks,
+            view=due_view(operator, warehouse, results, wanted),
             jobs=tuple(job.job for job in jobs),
             landing=tables,
             results=results,
@@ -123,14 +128,6 @@ def _mark_loaded(workspace: WorkspaceHook, uri: GcsUri, job_name: str) -> bool:
         except PreconditionLost:
             return False
     return True
-
-
-def _check_columns(table: TableName, columns: Sequence[Column], found: TableInfo | None) -> None:
-    if found is not None and (wrong := clashes(columns, found.columns)):
-        raise ConfigurationError(
-            f"Table {table} exists and cannot take the rows: {'; '.join(wrong)}. Nothing was loaded; name another "
-            "table, or mend this one."
-        )
 
 
 def _workspace(operator: GeminiBatchLoadOperator) -> WorkspaceHook:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_batch_gemini.batch.folders import partition_of, with_partition
 from airflow_batch_gemini.batch.names import GcsUri, TableName
@@ -23,6 +23,7 @@ from airflow_batch_gemini.batch.rows import (
 )
 from airflow_batch_gemini.batch.template import check_columns
 from airflow_batch_gemini.exceptions import SourceError
+from airflow_batch_gemini.operators._ahead import ReadAhead
 from airflow_batch_gemini.operators._listing import listed
 from airflow_batch_gemini.operators._yielded import yielded_batches
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _ROWS_PER_PAGE = 1000
 _FETCH_BYTES = 1 << 18
 """Fetched at least: what reads in large pieces gets them, and Parquet, which jumps, no more than it asks for."""
+
+_PIECE_BYTES = 4 << 20
+"""Fetched at a time of what is read from its beginning to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +68,21 @@ class Source:
             return self.uris[0] + (f" and {len(self.uris) - 1} more" if self.uris[1:] else "")
         return f"Table {self.table}" if self.table else "The query" if self.sql is not None else "rows="
 
-    def batches(self, workspace: WorkspaceHook) -> Iterator[RowBatch]:
-        """Yield the rows, a bounded number at a time, once their columns are known to suit the template."""
+    def batches(self, workspace: WorkspaceHook) -> Generator[RowBatch]:
+        """Yield the rows, a bounded number at a time, once their columns are known to suit the template.
+
+        Closing the generator closes what the rows come from.
+        """
+        with closing(self._found(workspace)) as found:
+            if self.template is not None:
+                yield from checked_batches(found, self._check)
+            else:
+                yield from self._checked_requests(found)
+
+    def _found(self, workspace: WorkspaceHook) -> Generator[RowBatch]:
         if self.sql is not None or self.table is not None:
-            found = self._query()
-        elif self.rows is not None:
-            found = yielded_batches(self.rows())
-        else:
-            found = self._files(workspace)
-        if self.template is not None:
-            return checked_batches(found, self._check)
-        return self._checked_requests(found)
+            return self._query()
+        return self._files(workspace) if self.rows is None else yielded_batches(self.rows())
 
     def _check(self, columns: Sequence[str], source: str) -> None:
         if self.template is None:
@@ -97,7 +105,7 @@ class Source:
     def _wanted(self) -> tuple[str, ...] | None:
         return None if self.template is None else (self.key_column, *self.template.columns)
 
-    def _query(self) -> Iterator[RowBatch]:
+    def _query(self) -> Generator[RowBatch]:
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook
         from airflow_batch_gemini.sql.prepare import source_query
 
@@ -136,7 +144,7 @@ class Source:
         self._check(names, str(table))
         return select_columns(table, needed)
 
-    def _files(self, workspace: WorkspaceHook) -> Iterator[RowBatch]:
+    def _files(self, workspace: WorkspaceHook) -> Generator[RowBatch]:
         files = listed(self.uris, workspace, self.source_format)
         sizes = [file.size for _, file in files]
         self.progress.total = sum(sizes) if all(sizes) else 0
@@ -144,12 +152,14 @@ class Source:
         for pattern, file in files:
             self.progress.done = before
             partition = partition_of(file.uri) if self.template is not None else {}
-            with _stream(pattern, file, workspace) as stream:
-                batches = self._decoded(stream, file)
+            with (
+                _stream(pattern, file, workspace) as stream,
+                closing(self._decoded(stream, file)) as batches,
+            ):
                 yield from with_partition(batches, partition, wanted=self._wanted) if partition else batches
             before += file.size
 
-    def _decoded(self, stream: BinaryIO, file: SourceFile) -> Iterator[RowBatch]:
+    def _decoded(self, stream: BinaryIO, file: SourceFile) -> Generator[RowBatch]:
         from airflow_batch_gemini.hooks.source import opened_up, parquet_batches
 
         format_ = format_of(file.uri, self.source_format)
@@ -161,11 +171,14 @@ class Source:
                 told=lambda share: self._read(share * file.size),
             )
             return
-        with opened_up(stream, source=file.uri, told=self._read) as data:
+        with (
+            opened_up(stream, source=file.uri, told=self._read) as data,
+            ReadAhead(data, piece_bytes=_PIECE_BYTES) as ahead,
+        ):
             if format_ == "jsonl":
-                yield from jsonl_batches(data, source=file.uri, keep_lines=self.template is None)
+                yield from jsonl_batches(ahead, source=file.uri, keep_lines=self.template is None)
             else:
-                yield from csv_batches(data, source=file.uri)
+                yield from csv_batches(cast("BinaryIO", ahead), source=file.uri)
 
     def _read(self, size: float) -> None:
         self.progress.done += size

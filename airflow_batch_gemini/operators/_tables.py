@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Part
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.ready import check_ready_columns
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
-from airflow_batch_gemini.batch.template import FilePart, check_columns
+from airflow_batch_gemini.batch.sampling import SampledLine
+from airflow_batch_gemini.batch.template import check_columns
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError, SourceError
 from airflow_batch_gemini.sql import prepare as statements
 from airflow_batch_gemini.sql import reuse as sifting
+from airflow_batch_gemini.sql import rules as rejecting
+from airflow_batch_gemini.sql import sampling
 from airflow_batch_gemini.sql.clone import drop_table
+from airflow_batch_gemini.sql.rules import TableRules
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,6 +57,7 @@ class RequestTables:
         salt: str,
         log: Logger,
         parameters: Mapping[str, Any] | None = None,
+        on_lint: OnLint = "fail",
     ) -> None:
         self._hook = hook
         self._tables = tables
@@ -59,9 +66,14 @@ class RequestTables:
         self._salt = salt
         self._log = log
         self._parameters = job_parameters(parameters)
+        self._on_lint = on_lint
         self._made: list[TableName] = []
         self.copies: Aside | None = None
         """Rows that get another row's answer."""
+        self.rejected: Aside | None = None
+        """Rows that were left out because they break a rule."""
+        self.broken = Counter[str]()
+        """Rules that rows were left out for: how often."""
         self.answered = 0
         """Rows left out because an earlier batch has their answer."""
 
@@ -88,16 +100,47 @@ class RequestTables:
     ) -> tuple[Part, ...]:
         """Make the requests of every row of *sql*, check them, and return the parts.
 
-        :param reuse: which requests to hold back; with all of them held back there are no parts.
+        :param reuse: which requests to hold back; with all of them held back, or rejected, there are no parts.
         """
         whole = self._tables.requests(0, self._salt)
         columns = self._columns(sql, whole)
         self._make(whole, _statement(sql, whole, template, key_column, columns), self._parameters)
         largest = self._check(whole, template, limits)
-        if reuse is not None and not self._hold_back(whole, reuse):
+        nothing_left = self.rejected is not None and not self._count(whole)
+        if nothing_left or (reuse is not None and not self._hold_back(whole, reuse)):
             self._run(drop_table(whole))
             return ()
         return tuple(self._part(index) for index in self._cut(whole, limits, largest))
+
+    def take(self, statement: Callable[[TableName], str], *, limits: Limits) -> tuple[Part, ...]:
+        """Let *statement* make the requests out of others that were checked, and return the parts; none for no rows.
+
+        :param statement: given the table that it is to make.
+        """
+        whole = self._tables.requests(0, self._salt)
+        self._make(whole, statement(whole))
+        [found] = self._rows(statements.totals(whole))
+        if not found["row_count"]:
+            self._run(drop_table(whole))
+            return ()
+        fits = found["row_count"] <= limits.rows and found["total_size"] <= limits.size
+        largest = 0 if fits else int(found["largest"])
+        return tuple(self._part(index) for index in self._cut(whole, limits, largest))
+
+    def sample(self, parts: Sequence[Part]) -> tuple[SampledLine, ...]:
+        """Return some requests, a few hundred at most, of parts that were made; the same ones every time."""
+        chosen = sampling.chosen_parts(len(parts))
+        rows = (
+            (index, row)
+            for index in chosen
+            for row in self._rows(
+                sampling.sample(self._tables.requests(index, self._salt), share=len(chosen))
+            )
+        )
+        return tuple(
+            SampledLine(part=part, row=number, line=f"{row['line']}\n".encode())
+            for number, (part, row) in enumerate(rows)
+        )
 
     def _columns(self, sql: str, table: TableName) -> tuple[Column, ...]:
         self._make(table, statements.create_probe(sql, table=table), self._parameters)
@@ -107,46 +150,42 @@ class RequestTables:
         return info.columns
 
     def _check(self, table: TableName, template: Template | None, limits: Limits) -> int:
-        """Refuse a table with a bad row; return the size of its largest request."""
-        if template is None:
-            self._refuse_what_is_no_request(table)
-        most = min(lint.MAX_LINE_BYTES, limits.size)
-        [found] = self._rows(statements.totals(table, max_line_bytes=most))
+        """Refuse a table with a bad row, or leave such rows out; return the size of the largest request that is left.
+
+        Where all fit into one part that size is of no use, and 0.
+        """
+        found = self._totals(table)
         if not found["row_count"]:
             raise SourceError("The query has no rows. Nothing was sent.")
-        if missing := found["null_keys"] + found["empty_keys"]:
-            lint.refuse_row("GB121", row=_QUERY, detail=f"{missing:,} rows")
-        for column, rule in (("long_key", "GB123"), ("control_key", "GB124"), ("large_key", "GB108")):
-            if found[column] is not None:
-                lint.refuse_row(rule, row=_QUERY, key=_without_prefix(found[column]))
-        for twice in self._rows(statements.duplicate_key(table)):
-            lint.refuse_row(
-                "GB122",
-                row=_QUERY,
-                key=_without_prefix(twice["key"]),
-                detail=f"{twice['row_count']:,} rows have it",
-            )
-        segments = () if template is None else template.segments
-        has_media = any(isinstance(segment, FilePart) for segment in segments)
-        for bad in self._rows(statements.bad_media(table)) if has_media else ():
-            lint.refuse_row(bad["rule_id"], row=_QUERY, key=_without_prefix(bad["key"]))
-        unfit = statements.bad_values(table, segments)
-        for bad in self._rows(unfit) if unfit else ():
-            path = f"request.{bad['path'].removeprefix('$.')}"
-            lint.refuse_row("GB126", row=_QUERY, key=_without_prefix(bad["key"]), path=path)
+        rules = TableRules.of(
+            None if template is None else template.segments,
+            max_line_bytes=min(lint.MAX_LINE_BYTES, limits.size),
+            strict=self._on_lint != "ignore",
+        )
+        if self._on_lint == "drop":
+            self._reject(table, rules)
+            found = self._totals(table)
+        else:
+            for bad in self._rows(rules.first_broken(table)):
+                _refuse(**bad)
         if found["row_count"] <= limits.rows and found["total_size"] <= limits.size:
             return 0
         return int(found["largest"])
 
-    def _refuse_what_is_no_request(self, table: TableName) -> None:
-        for bad in self._rows(statements.no_requests(table)):
-            key = _without_prefix(bad["key"] or "")
-            if bad["rule_id"] is not None:
-                lint.refuse_row(bad["rule_id"], row=_QUERY, key=key)
-            raise SourceError(
-                f"The request of the row with key {key[:100]!r} is no JSON object that BigQuery can read. Nothing was "
-                "sent; correct the query."
-            )
+    def _totals(self, table: TableName) -> dict[str, Any]:
+        [found] = self._rows(statements.totals(table))
+        return found
+
+    def _reject(self, table: TableName, rules: TableRules) -> None:
+        """Take the rows that break a rule out of *table*, and write them down."""
+        self._make(table, rules.mark(table))
+        for found in self._rows(rejecting.broken_rules(table)):
+            self.broken[found["rule"]] = int(found["row_count"])
+        if self.broken:
+            rejected = self._tables.rejected(self._salt)
+            self._make(rejected, rejecting.create_rejected(rejected, table=table, rules=tuple(self.broken)))
+            self.rejected = Aside(rejected.uri, self.broken.total())
+        self._make(table, rejecting.leave_out_broken(table))
 
     def _hold_back(self, table: TableName, reuse: Reuse) -> int:
         """Take out of *table* what need not be sent, and return how many requests are left."""
@@ -237,5 +276,13 @@ def _statement(
     return statements.create_ready_made(sql, table=table, key_column=key_column, columns=columns)
 
 
-def _without_prefix(key: str) -> str:
-    return key.removeprefix(WIRE_KEY_PREFIX)
+def _refuse(*, key: str | None, rule: str, path: str | None, row_count: int) -> NoReturn:
+    """Raise for the first row that breaks a rule."""
+    name = (key or "").removeprefix(WIRE_KEY_PREFIX)
+    if rule == "GB133":
+        raise SourceError(
+            f"The request of the row with key {name[:100]!r} is no JSON object that BigQuery can read. Nothing was "
+            "sent; correct the query."
+        )
+    more = f"{row_count:,} rows have it" if rule == "GB122" else f"{row_count:,} rows"
+    lint.refuse_row(rule, row=_QUERY, key=name or None, path=path or "", detail=more if row_count > 1 else "")

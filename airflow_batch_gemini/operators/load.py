@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, conf
 
-from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
+from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.report import Report, audit, tally
-from airflow_batch_gemini.exceptions import ConfigurationError, LandingError, OwnershipLostError
-from airflow_batch_gemini.sql.results import SUPERSEDED
+from airflow_batch_gemini.batch.report import Report, Tally, audit, check_echoes, standing_of, tally
+from airflow_batch_gemini.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-    from airflow_batch_gemini.sql.plan import LoadPlan
+    from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 KEPT_SECONDS = 7 * 24 * 3600.0
 """How long landing tables stay for a look."""
-_TRANSIENT_ATTEMPTS = 3
 
 
 class GeminiBatchLoadOperator(BaseOperator):
@@ -55,6 +53,8 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param max_corrupt_lines: lines that the output of one job may have that are not JSON (cut, garbled, perhaps of
         invalid UTF-8, which BigQuery may also read with U+FFFD in the place of what is invalid). They are left out, the
         report counts them, and their rows are ``missing``. With more the load fails and publishes nothing.
+    :param latest_view: keep a view ``<results_table>_latest`` with the newest answer to every key. Where it cannot be
+        made the load succeeds all the same and says so.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
     :param gcp_conn_id: the Google Cloud connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -87,6 +87,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         landing_dataset: str | None = None,
         batch_date: str | None = None,
         max_corrupt_lines: int = 0,
+        latest_view: bool = True,
         price: Price | Mapping[str, Any] | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -106,6 +107,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         self.landing_dataset = landing_dataset
         self.batch_date = batch_date
         self.max_corrupt_lines = max_corrupt_lines
+        self.latest_view = latest_view
         self.price = price
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -122,111 +124,48 @@ class GeminiBatchLoadOperator(BaseOperator):
 
     def resume(self, context: Context, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """Go on after a deferral: from the top, attaching to everything that is done."""
+        from airflow_batch_gemini.operators._steps import refuse_failed
+
         with closing(self._warehouse()) as warehouse:
             for job in map(WarehouseJob.from_list, event["jobs"]):
-                _refuse_failed(job, warehouse.look(job))
+                refuse_failed(job, warehouse.look(job))
             return self._drive(context, warehouse, deadline)
 
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         """Take every step in order; a step that is done is found done."""
         from airflow_batch_gemini.operators._gathering import gather
+        from airflow_batch_gemini.operators._results import show_latest
+        from airflow_batch_gemini.operators._steps import Steps
 
         batch_date, attempt = self._batch_date(context), str(context["ti"].id)
-        price = None if self.price is None else price_of("", self.price)
+        given = None if self.price is None else price_of("", self.price)
         plan = gather(self, warehouse, attempt=attempt)
-        price = price or price_of(plan.manifest.model)
-
-        def job(purpose: str, configuration: Mapping[str, Any], **kwargs: Any) -> WarehouseJob:
-            return warehouse.ensure_job(
-                configuration=configuration,
-                project=plan.project,
-                location=plan.location,
-                purpose=purpose,
-                **kwargs,
-            )
-
-        def step(purpose: str, configuration: Mapping[str, Any]) -> WarehouseJob:
-            [(done, _)] = self._finish(
-                warehouse, lambda: [job(purpose, configuration, salt=attempt)], deadline
-            )
-            return done
-
-        def land() -> list[WarehouseJob]:
-            return [
-                job(load.purpose, load.configuration, salt=load.salt, expect_table=load.table)
-                for load in plan.loads
-            ]
-
-        landing = self._finish(warehouse, land, deadline)
-        landed = plan.landed([outcome for _, outcome in landing])
-        step("classify", plan.classify(batch_date=batch_date, price=price))
+        price = given or price_of(plan.manifest.model)
+        steps = Steps(self, warehouse, plan, deadline)
+        landed = steps.land()
+        steps.take("classify", plan.classify(batch_date=batch_date, price=price))
         for table in plan.kept:
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
-        counted = tally(warehouse.job_rows(step("audit", plan.audit())))
-        audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
-        notes = check_answered(plan.jobs_by_part, counted.answered)
-        for note in notes:
-            self.log.warning("%s", note)
-        step("publish", plan.publish())
+        counted = tally(warehouse.job_rows(steps.take("audit", plan.audit())))
+        notes = self._checked(plan, counted, landed)
+        if (extend := plan.extend()) is not None:
+            steps.take("extend", extend)
+        steps.take("publish", plan.publish())
+        notes += show_latest(self, warehouse, plan)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
-        report = Report.of(
-            counted,
-            batch_id=plan.manifest.batch_id,
-            model=plan.manifest.model,
-            price=price,
-            jobs=plan.jobs,
-            tables={"results": str(plan.results), "errors": str(plan.errors)},
-            loaded_at=time.time(),
-            corrupt_lines=landed.corrupt,
-            notes=notes,
-            copies=plan.manifest.copies.rows if plan.manifest.copies else 0,
-            answered_before=plan.manifest.answered,
-            attempt=attempt,
+        standing = standing_of(warehouse.job_rows(steps.take("standing", plan.standing())))
+        report = plan.report(
+            counted, landed, standing=standing, price=price, notes=notes, loaded_at=time.time()
         )
         return self._tell(context, plan, report)
 
-    def _finish(
-        self, warehouse: WarehouseHook, start: Callable[[], list[WarehouseJob]], deadline: float
-    ) -> list[tuple[WarehouseJob, JobOutcome]]:
-        """Return the jobs that *start* names once all have succeeded; defer meanwhile, or wait here."""
-        while True:
-            jobs = start()
-            seen = [(job, self._look(warehouse, job, deadline)) for job in jobs]
-            for job, outcome in seen:
-                _refuse_failed(job, outcome)
-            if all(outcome.done and not outcome.failed for _, outcome in seen):
-                return seen
-            if running := [job for job, outcome in seen if not outcome.done]:
-                self._defer(running, deadline)
-
-    def _look(self, warehouse: WarehouseHook, job: WarehouseJob, deadline: float) -> JobOutcome:
-        if self.deferrable:
-            return warehouse.look(job)
-        left = max(deadline - time.time(), 0.0)
-        return warehouse.until_done(job, timeout=left, poll_interval=self.poll_interval)
-
-    def _defer(self, jobs: Sequence[WarehouseJob], deadline: float) -> None:
-        from airflow_batch_gemini.triggers.warehouse import GeminiBatchWarehouseTrigger
-
-        left = deadline - time.time()
-        if left <= 0:
-            raise LandingError(
-                f"BigQuery is not done after {self.timeout:.0f} s with {', '.join(map(str, jobs))}. It works on; "
-                "a retry goes on from there."
-            )
-        self.log.info("Waiting for %d BigQuery job(s), first %s.", len(jobs), jobs[0])
-        self.defer(
-            trigger=GeminiBatchWarehouseTrigger(
-                jobs=[job.to_list() for job in jobs],
-                deadline=deadline,
-                poll_interval=self.poll_interval,
-                gcp_conn_id=self.gcp_conn_id,
-                impersonation_chain=self.impersonation_chain,
-            ),
-            method_name="resume",
-            kwargs={"deadline": deadline},
-            timeout=dt.timedelta(seconds=left + 10 * self.poll_interval + 60),
-        )
+    def _checked(self, plan: LoadPlan, counted: Tally, landed: Landed) -> list[str]:
+        """Raise unless the counts add up; return what a person should know."""
+        audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
+        notes = [*check_answered(plan.jobs_by_part, counted.answered), *check_echoes(counted)]
+        for note in notes:
+            self.log.warning("%s", note)
+        return notes
 
     def _tell(self, context: Context, plan: LoadPlan, report: Report) -> dict[str, Any]:
         """Write ``report.json``, move the ledgers on, tell the log and the outlets."""
@@ -253,15 +192,3 @@ class GeminiBatchLoadOperator(BaseOperator):
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 
         return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-
-
-def _refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
-    """Raise for a job that failed, unless the next one of its name may well succeed."""
-    if SUPERSEDED in (outcome.error or ""):
-        raise OwnershipLostError(
-            f"BigQuery job {job} changed nothing: {SUPERSEDED}. This attempt stops; look at the newer one."
-        )
-    # Our scripts create only what does not exist; "duplicate" says that somebody created it at the same moment.
-    may_pass = outcome.transient or outcome.reason == "duplicate"
-    if outcome.failed and not (may_pass and job.attempt + 1 < _TRANSIENT_ATTEMPTS):
-        raise LandingError(f"{outcome.sentence(job)} What was landed is kept; a retry goes on from there.")

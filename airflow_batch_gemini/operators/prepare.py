@@ -6,62 +6,56 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_batch_gemini.batch import lint, names
+from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.lint import RULES, OnLint
-from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Identity, Manifest, Part, Workspace
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
-from airflow_batch_gemini.batch.parts import MAX_BYTES, Limits
+from airflow_batch_gemini.batch.lint_request import lint_request
+from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
+from airflow_batch_gemini.batch.names import DatasetName
+from airflow_batch_gemini.batch.parts import MAX_BYTES
+from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
-from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.request import Template
-from airflow_batch_gemini.batch.reuse import Sieve
 from airflow_batch_gemini.batch.rows import Format
+from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._answered import Reuse, answered_rows, holds_fingerprints
-from airflow_batch_gemini.operators._checks import as_uris, check_arguments, check_place, limits_of
-from airflow_batch_gemini.operators._manifest import ManifestKeeper
+from airflow_batch_gemini.operators._checks import check_arguments
+from airflow_batch_gemini.operators._estimate import Sample
+from airflow_batch_gemini.operators._outlook import Outlook, outlook
+from airflow_batch_gemini.operators._place import check_place
+from airflow_batch_gemini.operators._plan import (
+    Plan,
+    plan_of,
+    renderer_of,
+    reuse_of,
+    sieve_of,
+    source_of,
+    warehouse_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-    from airflow_batch_gemini.operators._rows import Source
+    from airflow_batch_gemini.operators._files import RequestFiles
+    from airflow_batch_gemini.operators._tables import RequestTables
 
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be prepared where: every name parsed, nothing asked yet."""
-
-    identity: Identity
-    attempt: str
-    keeper: ManifestKeeper
-    project: str
-    location: str
-    model: str
-    workspace: Workspace
-    table: TableName | None
-    requests: DatasetName | None
-    predictions: DatasetName | None
-    limits: Limits
-    results: TableName | None
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class GeminiBatchPrepareOperator(BaseOperator):
     """Make one request of every row, check all of them, and write them down for the jobs to come.
 
-    Nothing is paid here. Requests are streamed to the workspace with the memory of a few thousand rows, or, with
-    *requests_dataset*, made by BigQuery without a byte passing the worker. ``manifest.json`` is written last: whatever
-    ends a preparation early leaves nothing that the next task would take for a batch. Run again over the same rows it
-    writes the same bytes.
+    No job is made here, and nothing is paid unless *canary_rows* asks for it. Requests are streamed to the workspace
+    with the memory of a few thousand rows, or, with *requests_dataset*, made by BigQuery without their passing the
+    worker but for a sample. ``manifest.json`` is written last: whatever ends a preparation early leaves nothing that
+    the next task would take for a batch. Run again over the same rows it writes the same bytes.
 
     Returns the batch as a list with a small dict for each part, to map the submit operator over.
 
@@ -98,6 +92,21 @@ class GeminiBatchPrepareOperator(BaseOperator):
     :param incremental: leave out rows whose answer to the same request is in *results_table* from another batch that
         was prepared with *incremental* or *dedupe*. When that are all rows, this task and what follows are skipped.
     :param results_table: ``[project.]dataset.table``, what the load operator is given. Templated.
+    :param count_tokens_rows: requests whose tokens Vertex AI counts, free of charge, for the estimate; 0: none. Where
+        it does not, the estimate takes four bytes of text for a token, has wider bounds, and the log has a warning.
+    :param max_cost_usd: fail, and leave no batch, when the batch may cost more: its high estimate decides, since a
+        budget is a promise. Without *canary_rows* nobody has measured an answer, so each is taken to be as long as
+        ``maxOutputTokens`` lets it be, or the model where that is not set. Needs a model of known price, or *price*.
+        What a canary costs itself is not counted. Templated.
+    :param price: USD per million tokens at the standard rate, ``{"input": 1.5, "output": 9}``, where the list of this
+        package is not right for you; a batch costs half.
+    :param canary_rows: so many of the requests, or all when there are fewer, are answered first by direct calls, at
+        the standard price: twice that of the batch, which sends them again. 2 to 1,000; 0, the default: none. What
+        they show is told and kept, and their tokens make the estimate. Over all attempts a request is asked once; an
+        answer that was lost, which may be paid for, is not asked for again.
+    :param max_failure_rate: fail, and leave no batch, when the canary shows that a larger share of rows would not
+        succeed, by the rule of the load. It has to show it: the lower bound of the 95 % interval (Wilson's) is
+        compared, so that one row with bad luck stops nothing. With 20 rows and 0.05 the third failure does.
     :param project_id: the project of the jobs; by default the connection's. Templated.
     :param gcp_conn_id: the connection.
     :param impersonation_chain: service account to impersonate, or a chain of them.
@@ -106,7 +115,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "sql", "parameters", "source_table", "source_uri", "op_args", "op_kwargs",
         "model", "location", "work_uri", "key_column", "requests_dataset", "predictions_dataset", "results_table",
-        "project_id", "gcp_conn_id", "impersonation_chain",
+        "max_cost_usd", "project_id", "gcp_conn_id", "impersonation_chain",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -136,6 +145,11 @@ class GeminiBatchPrepareOperator(BaseOperator):
         dedupe: bool = False,
         incremental: bool = False,
         results_table: str | None = None,
+        count_tokens_rows: int = SAMPLE_ROWS,
+        max_cost_usd: float | str | None = None,
+        price: Price | Mapping[str, Any] | None = None,
+        canary_rows: int = 0,
+        max_failure_rate: float | None = None,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -163,9 +177,15 @@ class GeminiBatchPrepareOperator(BaseOperator):
         self.dedupe = dedupe
         self.incremental = incremental
         self.results_table = results_table
+        self.count_tokens_rows = count_tokens_rows
+        self.max_cost_usd = max_cost_usd
+        self.price = price
+        self.canary_rows = canary_rows
+        self.max_failure_rate = max_failure_rate
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+        self._killed = False
         check_arguments(self, rendered=False)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -174,11 +194,14 @@ class GeminiBatchPrepareOperator(BaseOperator):
 
         hook = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         with closing(hook):
-            plan = self._plan(context, hook)
+            plan = plan_of(self, context, hook)
             dataset = plan.requests
             if self.template is not None:
-                lint.refuse_template(lint.lint_request(self.template.request, importer=dataset is None))
-            manifest = self._in_bigquery(plan, dataset) if dataset else self._on_storage(plan, hook, context)
+                lint.refuse_template(lint_request(self.template.request, importer=dataset is None))
+            if dataset is None:
+                manifest = self._on_storage(plan, hook, context)
+            else:
+                manifest = self._in_bigquery(plan, hook, dataset)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         if manifest.copies or manifest.answered:
             self.log.info(
@@ -188,103 +211,41 @@ class GeminiBatchPrepareOperator(BaseOperator):
             )
         return manifest.to_xcom()
 
-    def _plan(self, context: Context, hook: WorkspaceHook) -> Plan:
-        check_arguments(self, rendered=True)
-        ti = context["ti"]
-        project = names.project_id(self.project_id or hook.project_id)
-        index = -1 if ti.map_index is None else ti.map_index
-        identity = Identity(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
-
-        def dataset(name: str | None) -> DatasetName | None:
-            return DatasetName.parse(name, default_project=project) if name else None
-
-        workspace, attempt = Workspace(identity.workspace(GcsUri.parse(self.work_uri))), str(ti.id)
-        return Plan(
-            identity=identity,
-            attempt=attempt,
-            keeper=ManifestKeeper(hook, workspace, attempt=attempt),
-            project=project,
-            location=names.location(self.location),
-            model=names.model_path(self.model),
-            workspace=workspace,
-            table=TableName.parse(self.source_table, default_project=project) if self.source_table else None,
-            requests=dataset(self.requests_dataset),
-            predictions=dataset(self.predictions_dataset),
-            limits=limits_of(self),
-            results=TableName.parse(self.results_table, default_project=project)
-            if self.results_table
-            else None,
-        )
+    def on_kill(self) -> None:
+        """Ask no more rows of a canary. ``execute`` goes on meanwhile, and may just be writing down an answer."""
+        self._killed = True
 
     def _on_storage(self, plan: Plan, hook: WorkspaceHook, context: Context) -> Manifest:
         """Stream rows to request files."""
         from airflow_batch_gemini.operators._files import RequestFiles
 
         if plan.predictions is not None:
-            with closing(self._warehouse()) as warehouse:
+            with closing(warehouse_of(self)) as warehouse:
                 check_place(warehouse, plan.predictions, plan.location)
-        source = self._source(plan, context)
+        source = source_of(self, plan, context)
         plan.keeper.start_over()
-        renderer = self._renderer(plan)
+        renderer = renderer_of(self, plan)
         with RequestFiles(
             hook,
             plan.workspace,
             self.log,
             progress=source.progress,
-            sieve=self._sieve(plan),
+            sieve=sieve_of(self, plan),
             on_lint=self.on_lint,
         ) as files:
-            parts = files.write(source.batches(hook), renderer=renderer, limits=plan.limits)
-            broken = files.broken + (renderer.found if isinstance(renderer, ReadyMade) else Counter())
-            for rule, count in sorted(broken.items()):
-                self.log.warning(
-                    "%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix
-                )
-            if not parts and not files.answered:
-                why = "no row that breaks no rule" if files.rejected else "no rows"
-                raise SourceError(f"{source} has {why}. Nothing was sent.")
+            with closing(source.batches(hook)) as batches:
+                parts = files.write(batches, renderer=renderer, limits=plan.limits)
+            found = renderer.found if isinstance(renderer, ReadyMade) else Counter[str]()
+            self._judge(parts, files, source=str(source), found=found)
+            outlook = self._outlook(plan, Sample(files.sampler.sizes, files.sampler.kept), hook)
             files.verify()
-            return self._keep(
-                plan, parts, copies=files.copies, rejected=files.rejected, answered=files.answered
-            )
+            return self._keep(plan, parts, files, outlook=outlook)
 
-    def _source(self, plan: Plan, context: Context) -> Source:
-        from airflow_batch_gemini.operators._rows import Source
-        from airflow_batch_gemini.operators._yielded import called
-
-        rows = None
-        if self.rows is not None:
-            rows = partial(called, self.rows, op_args=self.op_args, op_kwargs=self.op_kwargs, context=context)
-        return Source(
-            template=self.template,
-            sql=self.sql,
-            parameters=self.parameters,
-            table=plan.table,
-            uris=as_uris(self.source_uri),
-            source_format=self.source_format,
-            rows=rows,
-            key_column=self.key_column,
-            project_id=plan.project,
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-        )
-
-    def _renderer(self, plan: Plan) -> Renderer | ReadyMade:
-        if self.template is not None:
-            return Renderer(self.template, key_column=self.key_column, max_line_bytes=plan.limits.size)
-        ordered = self.sql is None and plan.table is None
-        return ReadyMade(
-            key_column=self.key_column,
-            max_line_bytes=plan.limits.size,
-            positions=ordered,
-            strict=self.on_lint != "ignore",
-        )
-
-    def _in_bigquery(self, plan: Plan, dataset: DatasetName) -> Manifest:
+    def _in_bigquery(self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName) -> Manifest:
         """Let BigQuery make request tables; only names and counts come here."""
         from airflow_batch_gemini.operators._tables import RequestTables
 
-        with closing(self._warehouse()) as warehouse:
+        with closing(warehouse_of(self)) as warehouse:
             for place in filter(None, (dataset, plan.predictions)):
                 location = check_place(warehouse, place, plan.location)
             plan.keeper.start_over()
@@ -296,6 +257,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 salt=uuid4().hex,
                 log=self.log,
                 parameters=self.parameters,
+                on_lint=self.on_lint,
             ) as tables:
                 sql = str(self.sql) if plan.table is None else f"SELECT * FROM {plan.table.sql}"
                 parts = tables.make(
@@ -303,23 +265,44 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     template=self.template,
                     key_column=self.key_column,
                     limits=plan.limits,
-                    reuse=self._reuse(plan, warehouse),
+                    reuse=reuse_of(self, plan, warehouse),
                 )
-                return self._keep(plan, parts, copies=tables.copies, answered=tables.answered)
+                self._judge(parts, tables, source="The query")
+                sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
+                outlook = self._outlook(plan, Sample(sizes, tables.sample(parts)), hook)
+                return self._keep(plan, parts, tables, outlook=outlook)
+
+    def _judge(
+        self,
+        parts: tuple[Part, ...],
+        made: RequestFiles | RequestTables,
+        *,
+        source: str,
+        found: Mapping[str, int] = _NOTHING,
+    ) -> None:
+        """Tell which rules rows break; refuse a source that leaves no row.
+
+        :param found: what rows break and are sent all the same.
+        """
+        for rule, count in sorted((made.broken + Counter(found)).items()):
+            self.log.warning("%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix)
+        if not parts and not made.answered:
+            why = "no row that breaks no rule" if made.rejected else "no rows"
+            raise SourceError(f"{source} has {why}. Nothing was sent.")
 
     def _keep(
         self,
         plan: Plan,
         parts: tuple[Part, ...],
+        made: RequestFiles | RequestTables,
         *,
-        copies: Aside | None,
-        answered: int,
-        rejected: Aside | None = None,
+        outlook: Outlook,
     ) -> Manifest:
         if not parts:
+            but = f", but for {made.rejected.rows:,} that break a rule" if made.rejected else ""
             raise AirflowSkipException(
-                f"All {answered:,} rows have the answers to the same requests in {plan.results} already. Nothing was "
-                "sent."
+                f"All {made.answered:,} rows have the answers to the same requests in {plan.results} already{but}. "
+                "Nothing was sent."
             )
         manifest = Manifest(
             identity=plan.identity,
@@ -336,36 +319,14 @@ class GeminiBatchPrepareOperator(BaseOperator):
             created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             attempt=plan.attempt,
             fingerprinted=self.dedupe or self.incremental,
-            copies=copies,
-            rejected=rejected,
-            answered=answered,
+            copies=made.copies,
+            rejected=made.rejected,
+            answered=made.answered,
+            estimate=outlook.estimate,
+            canary=outlook.canary,
         )
         plan.keeper.keep(manifest)
         return manifest
 
-    def _sieve(self, plan: Plan) -> Sieve | None:
-        if not (self.dedupe or self.incremental):
-            return None
-        answered = None
-        if self.incremental and plan.results is not None:
-            with closing(self._warehouse()) as warehouse:
-                answered = answered_rows(
-                    warehouse, plan.results, plan.identity.batch_id, project=plan.project
-                )
-        return Sieve(model=plan.model, dedupe=self.dedupe, answered=answered)
-
-    def _reuse(self, plan: Plan, warehouse: WarehouseHook) -> Reuse | None:
-        if not (self.dedupe or self.incremental):
-            return None
-        has_answers = self.incremental and plan.results and holds_fingerprints(warehouse, plan.results)
-        return Reuse(
-            model=plan.model,
-            batch_id=plan.identity.batch_id,
-            dedupe=self.dedupe,
-            results=plan.results if has_answers else None,
-        )
-
-    def _warehouse(self) -> WarehouseHook:
-        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-        return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+    def _outlook(self, plan: Plan, sample: Sample, hook: WorkspaceHook) -> Outlook:
+        return outlook(self, plan, sample, hook, killed=lambda: self._killed)

@@ -1,13 +1,14 @@
-"""The results table and the errors table, and the one script that publishes a batch to both."""
+"""The results table and the errors table: their columns, and what keeps a table from being one of them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.sql.literal import identifier, string_literal
+from airflow_batch_gemini.sql.typed import definition, type_of
 
 _SPENT = (
     Column("prompt_tokens", "INT64"),
@@ -20,6 +21,10 @@ _SPENT = (
     Column("job_name", "STRING"),
     Column("part", "INT64"),
     Column("epoch", "INT64"),
+    Column("round", "INT64"),
+    Column("batch_fingerprint", "STRING"),
+    Column("template_fingerprint", "STRING"),
+    Column("template_version", "STRING"),
     Column("copy_of", "STRING"),
     Column("fingerprint", "STRING"),
     Column("dag_id", "STRING"),
@@ -33,6 +38,7 @@ RESULTS = (
     Column("key", "STRING"),
     Column("text", "STRING"),
     Column("answer", "JSON"),
+    Column("verified", "BOOL"),
     Column("finish_reason", "STRING"),
     Column("model", "STRING"),
     Column("model_version", "STRING"),
@@ -45,11 +51,13 @@ ERRORS = (
     Column("key", "STRING"),
     Column("outcome", "STRING"),
     Column("reason", "STRING"),
+    Column("path", "STRING"),
     Column("code", "INT64"),
     Column("status", "STRING"),
     Column("message", "STRING"),
     Column("retryable", "BOOL"),
     Column("text", "STRING"),
+    Column("verified", "BOOL"),
     Column("finish_reason", "STRING"),
     Column("model", "STRING"),
     Column("model_version", "STRING"),
@@ -57,117 +65,73 @@ ERRORS = (
 )
 """One row for every other row."""
 
-_KEY = ("batch_id", "key")
-_LOADED_AT = "loaded_at"
-SUPERSEDED = "a newer attempt has published this batch"
-"""What BigQuery says of a publish that comes too late."""
-_INCOMPARABLE = frozenset({"JSON"})
-"""Types that cannot be compared; ``answer`` follows from ``text``, which can."""
+TAKEN = frozenset(column.name for column in (*RESULTS, *ERRORS))
+"""Names that no property of a response schema gets."""
 
 
-def publish(
-    *,
-    batch_id: str,
-    attempt: str,
-    outcomes: TableName,
-    results: TableName,
-    errors: TableName,
-    published: TableName,
-) -> str:
-    """Return the script that makes both tables say of this batch what *outcomes* says, and nothing else.
+@dataclass(frozen=True, kw_only=True)
+class LoadedBatch:
+    """Where the rows of all rounds of a batch stand."""
 
-    It is atomic, and it touches only rows that differ: run again it changes nothing, ``loaded_at`` included. A key
-    that was an error and has succeeded since moves over.
+    batch_id: str
+    fingerprint: str
+    results: TableName
+    errors: TableName
 
-    It fails with :data:`SUPERSEDED` once an attempt newer than *attempt* has published: what a stalled one knows is
-    older. Every publish changes the one row of *published*, so of two at a time BigQuery lets one through; the tables
-    themselves would not do for that, since two publishes need not touch the same one.
-    """
-    batch = string_literal(batch_id)
-    return "\n".join(
-        [
-            create(results, RESULTS),
-            create(errors, ERRORS),
-            _first_turn(published),
-            "BEGIN TRANSACTION;",
-            _take_turn(published, string_literal(attempt)),
-            _merge(results, RESULTS, outcomes, "outcome = 'succeeded'", batch),
-            _merge(errors, ERRORS, outcomes, "outcome != 'succeeded'", batch),
-            "COMMIT TRANSACTION;",
-        ]
-    )
+    @property
+    def rows(self) -> str:
+        """The condition for its rows, in either table. Rows of an earlier preparation answer other requests."""
+        return f"batch_id = {string_literal(self.batch_id)} AND batch_fingerprint = {string_literal(self.fingerprint)}"
 
 
 def create(table: TableName, columns: Iterable[Column]) -> str:
     """Return the statement that creates *table* unless it exists."""
-    listed = ",\n".join(f"  {column.name} {column.type}" for column in columns)
+    listed = ",\n".join(f"  {definition(column)}" for column in columns)
     return (
         f"CREATE TABLE IF NOT EXISTS {identifier(str(table))} (\n{listed}\n)\n"
         "PARTITION BY batch_date\nCLUSTER BY key;"
     )
 
 
-def published_table(results: TableName, errors: TableName, batch_id: str) -> TableName:
-    """Return the table that says which attempt published a batch to *results* and *errors* last.
-
-    It lies beside the results whatever else changes, so that all who publish there meet in it.
-    """
-    pair = hashlib.sha256(f"{results} {errors}".encode()).hexdigest()[:8]
-    return results.dataset_name.table(f"gemini_published_{batch_id}_{pair}")
+def extend(table: TableName, columns: Iterable[Column]) -> str:
+    """Return the statement that adds *columns* to *table* where they are missing; nothing that is there is changed."""
+    added = ",\n".join(f"  ADD COLUMN IF NOT EXISTS {definition(column)}" for column in columns)
+    return f"ALTER TABLE {identifier(str(table))}\n{added};"
 
 
-def _first_turn(published: TableName) -> str:
-    return (
-        f"CREATE TABLE IF NOT EXISTS {identifier(str(published))} AS\n"
-        "SELECT '' AS attempt, CURRENT_TIMESTAMP() AS published_at;"
-    )
-
-
-def _take_turn(published: TableName, attempt: str) -> str:
-    """Later attempts have greater ids; the older one always gives way."""
-    table = identifier(str(published))
-    return f"""UPDATE {table}
-SET attempt = {attempt}, published_at = CURRENT_TIMESTAMP()
-WHERE attempt <= {attempt};
-SELECT IF(COUNT(*) = 1, 'mine', ERROR({string_literal(SUPERSEDED)})) AS turn
-FROM {table}
-WHERE attempt = {attempt};"""
+_IDENTITY = frozenset({"batch_id", "key"})
 
 
 def clashes(wanted: Iterable[Column], found: Sequence[Column]) -> list[str]:
-    """Return what keeps an existing table from taking our rows: columns it lacks, or has as another type."""
+    """Return what keeps an existing table from taking our rows: a column of another type, or no column for whose row.
+
+    Any other column that is missing can be added.
+    """
     types = {column.name.casefold(): column for column in found}
     wrong = []
     for column in wanted:
-        other = types.get(column.name)
-        if other is None:
-            wrong.append(f"{column.name} {column.type} is missing")
-        elif other.type != column.type or other.mode == "REPEATED":
-            wrong.append(f"{column.name} is {other.mode} {other.type}, not {column.type}")
+        other = types.get(column.name.casefold())
+        if other is None and column.name in _IDENTITY:
+            wrong.append(f"{column.name} {type_of(column)} is missing")
+        elif other is not None and not _alike(column, other):
+            wrong.append(
+                f"{column.name} is {other.mode} {type_of(replace(other, mode=''))}, not {type_of(column)}"
+            )
     return wrong
 
 
-def _merge(table: TableName, columns: Sequence[Column], outcomes: TableName, which: str, batch: str) -> str:
-    names = [column.name for column in columns]
-    given = ", ".join(name for name in names if name != _LOADED_AT)
-    changes = ",\n    ".join(f"{name} = source.{name}" for name in names if name not in _KEY)
-    differs = "\n    OR ".join(
-        f"target.{column.name} IS DISTINCT FROM source.{column.name}"
-        for column in columns
-        if column.name not in (*_KEY, _LOADED_AT) and column.type not in _INCOMPARABLE
+def lacking(wanted: Iterable[Column], found: Sequence[Column]) -> list[Column]:
+    """Return the columns that an existing table does not have yet."""
+    names = {column.name.casefold() for column in found}
+    return [column for column in wanted if column.name.casefold() not in names]
+
+
+def _alike(one: Column, other: Column) -> bool:
+    """Whether both hold the same values; which values must be there is another matter."""
+    return (
+        one.type == other.type
+        and (one.mode == "REPEATED") == (other.mode == "REPEATED")
+        and [field.name.casefold() for field in one.fields]
+        == [field.name.casefold() for field in other.fields]
+        and all(map(_alike, one.fields, other.fields))
     )
-    return f"""MERGE {identifier(str(table))} AS target
-USING (
-  SELECT {given}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
-  FROM {identifier(str(outcomes))}
-  WHERE {which}
-) AS source
-ON target.batch_id = source.batch_id AND target.key = source.key
-WHEN MATCHED AND (
-    {differs}
-  ) THEN UPDATE SET
-    {changes}
-WHEN NOT MATCHED BY TARGET THEN
-  INSERT ({", ".join(names)})
-  VALUES ({", ".join(f"source.{name}" for name in names)})
-WHEN NOT MATCHED BY SOURCE AND target.batch_id = {batch} THEN DELETE;"""

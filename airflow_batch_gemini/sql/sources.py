@@ -26,6 +26,8 @@ class PartTables:
     """Type of the column ``processed_time``, ``None`` where there is no such column."""
     fingerprinted: bool = False
     """Whether *requests* has a column ``fingerprint``."""
+    echo_type: Literal["JSON", "STRING"] | None = "JSON"
+    """Type of the column ``request`` of *predictions*, ``None`` where there is no such column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,13 @@ def requests(parts: Sequence[PartTables]) -> str:
     )
 
 
+def every_request(parts: Sequence[PartTables]) -> str:
+    """Return a query of all requests."""
+    return "\n  UNION ALL\n".join(
+        f"  SELECT {p.part} AS part, key, request FROM {identifier(str(p.requests))}" for p in parts
+    )
+
+
 def wanted(copies: TableName | None) -> str:
     """Return a query of every row that an answer is for, over ``requests``, with the key that it was sent under."""
     sent = (
@@ -70,7 +79,7 @@ def wanted(copies: TableName | None) -> str:
 
 _NO_LINE = (
     "  SELECT 0 AS part, '' AS key, '' AS status, CAST(NULL AS TIMESTAMP) AS processed_time, "
-    "PARSE_JSON('null') AS response\n"
+    "PARSE_JSON('null') AS response, PARSE_JSON('null') AS echo\n"
     "  FROM (SELECT 1 AS one) WHERE one = 0"
 )
 
@@ -80,7 +89,7 @@ def lines(parts: Sequence[PartTables]) -> str:
     return (
         "\n  UNION ALL\n".join(
             f"  SELECT {p.part} AS part, key, COALESCE(status, '') AS status, {_time(p)} AS processed_time, "
-            f"{_response(p)} AS response\n"
+            f"{_json('response', p.response_type)} AS response, {_json('request', p.echo_type)} AS echo\n"
             f"  FROM {identifier(str(p.predictions))}"
             for p in parts
             if p.predictions is not None
@@ -107,8 +116,10 @@ def _time(part: PartTables) -> str:
     return "processed_time" if part.time_type == "TIMESTAMP" else "SAFE_CAST(processed_time AS TIMESTAMP)"
 
 
-def _response(part: PartTables) -> str:
-    return parse_json("response") if part.response_type == "STRING" else "response"
+def _json(name: str, kind: str | None) -> str:
+    if kind is None:
+        return "CAST(NULL AS JSON)"
+    return parse_json(name) if kind == "STRING" else name
 
 
 def parse_json(text: str) -> str:

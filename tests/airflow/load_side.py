@@ -37,12 +37,19 @@ def good(text: str, prompt: int = 100) -> dict[str, Any]:
     }
 
 
-def answer(key: str, response: Any, status: str = "", time: str = TIME) -> dict[str, Any]:
-    request = {"contents": [{"role": "user", "parts": [{"text": f"prompt {key}", "fileData": None}]}]}
+def request_of(key: str) -> dict[str, Any]:
+    return {"contents": [{"role": "user", "parts": [{"text": f"prompt {key}"}]}]}
+
+
+def answer(
+    key: str, response: Any, status: str = "", time: str = TIME, *, of: str | None = None
+) -> dict[str, Any]:
+    """A line of *key*, with the request of row *of*, as the service writes it."""
+    parts = [{"fileData": None, "text": f"prompt {of or key}"}]
     return {
         "status": status,
         "processed_time": time,
-        "request": request,
+        "request": {"contents": [{"parts": parts, "role": "user"}], "labels": None},
         "response": response,
         "key": f"k_{key}",
     }
@@ -59,6 +66,7 @@ class World:
     schema: dict[str, Any] | None = None
     requests: Medium = "gcs"
     predictions: Medium = "gcs"
+    sent: dict[str, Any] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: int = 0
 
@@ -72,8 +80,7 @@ class World:
     def prepare(self) -> None:
         parts = []
         for index, keys in enumerate(self.keys):
-            request = {"contents": [{"role": "user", "parts": [{"text": "p"}]}]}
-            lines = [{"key": f"k_{key}", "request": request} for key in keys]
+            lines = [{"key": f"k_{key}", "request": self.sent.get(key, request_of(key))} for key in keys]
             uri = str(self.places.requests(index))
             checksum = self.put(self.places.requests(index), lines)
             if self.requests == "bigquery":

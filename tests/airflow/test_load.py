@@ -16,8 +16,9 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import TaskDeferred
 from load_side import JOB, SCHEMA, World, answer, good, simple
-from outcome_corpus import CORPUS
+from outcome_corpus import CORPUS, sent
 
+from airflow_batch_gemini.batch.columns import typed
 from airflow_batch_gemini.batch.landing import JobOutcome
 from airflow_batch_gemini.batch.manifest import Medium
 from airflow_batch_gemini.batch.names import GcsUri, TableName
@@ -34,7 +35,7 @@ from airflow_batch_gemini.exceptions import (
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import PreconditionLost, WorkspaceHook
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
-from airflow_batch_gemini.sql.results import ERRORS, RESULTS
+from airflow_batch_gemini.sql.results import ERRORS, RESULTS, TAKEN
 from airflow_batch_gemini.triggers.warehouse import GeminiBatchWarehouseTrigger
 
 # ------------------------------------------------------------------------------------------------------- the main job
@@ -55,6 +56,7 @@ def test_every_row_lands_in_exactly_one_of_two_tables(world: World) -> None:
         "batch_id": world.identity.batch_id,
         "key": "a",
         "text": '{"n": 1}',
+        "verified": True,
         "finish_reason": "STOP",
         "model": "gemini-3.5-flash",
         "model_version": "gemini-3.5-flash-001",
@@ -67,6 +69,9 @@ def test_every_row_lands_in_exactly_one_of_two_tables(world: World) -> None:
         "job_name": JOB.format(1),
         "part": 0,
         "epoch": 1,
+        "round": 0,
+        "template_fingerprint": "f",
+        "template_version": None,
         "copy_of": None,
         "fingerprint": None,
         "dag_id": "shop",
@@ -74,8 +79,8 @@ def test_every_row_lands_in_exactly_one_of_two_tables(world: World) -> None:
         "batch_date": datetime(2026, 9, 1, tzinfo=UTC).date(),
     }
     assert report["outcomes"] == {
-        "succeeded": 2, "truncated": 0, "invalid": 0, "blocked": 0, "failed": 1, "missing": 1,
-        "rejected": 0,
+        "succeeded": 2, "truncated": 0, "invalid": 0, "blocked": 0, "failed": 1, "mismatched": 0,
+        "missing": 1, "rejected": 0,
     }  # fmt: skip
     assert (report["rows"], report["cost_usd"]) == (4, pytest.approx(0.0002025))
     assert world.report() == report
@@ -192,7 +197,7 @@ def test_the_local_bigquery_judges_the_corpus_as_the_reference_does(
     world: World, schema: dict[str, Any] | None
 ) -> None:
     """The third engine beside Python and GoogleSQL's own: the whole way through landing and publish."""
-    world.keys, world.schema = [list(CORPUS)], schema
+    world.keys, world.schema, world.sent = [list(CORPUS)], schema, {key: sent(key) for key in CORPUS}
     world.prepare()
     world.answered(0, [{"key": f"k_{key}", **line} for key, line in CORPUS.items()])
     world.load()
@@ -204,8 +209,10 @@ def test_the_local_bigquery_judges_the_corpus_as_the_reference_does(
             status=line.get("status"),
             processed_time=line["processed_time"],
             response=line.get("response"),
+            echo=line.get("request"),
         )
-        wanted = expected(read_line(read, shape_of(schema)))
+        promised = typed(schema, taken=TAKEN)
+        wanted = expected(read_line(read, shape_of(schema), sent(key), promised))
         if difference := {k: (found[key].get(k), v) for k, v in wanted.items() if found[key].get(k) != v}:
             wrong[key] = difference
     assert wrong == {}
@@ -223,6 +230,7 @@ def expected(reading: Reading) -> dict[str, Any]:
     )
     wanted = {
         "text": reading.text,
+        "verified": reading.verified,
         "finish_reason": reading.finish_reason,
         "model_version": reading.model_version,
         "prompt_tokens": tokens.prompt,
@@ -233,9 +241,10 @@ def expected(reading: Reading) -> dict[str, Any]:
         "cost_usd": paid,
     }
     if reading.outcome is Outcome.SUCCEEDED:
-        return {**wanted, "answer": reading.answer}
+        return {**wanted, **reading.values, "answer": reading.answer}
     return {
         **wanted,
+        "path": reading.path,
         "outcome": reading.outcome,
         "reason": reading.reason,
         "code": reading.code,

@@ -8,12 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from load_side import World, answer, good
+from load_side import World, answer, good, request_of
 
 from airflow_batch_gemini.batch.manifest import Aside, Medium
 from airflow_batch_gemini.exceptions import AccountingError, OutputError
 
-REQUEST = {"contents": [{"role": "user", "parts": [{"text": "p"}]}]}
 COPIES = [{"key": "k_e", "fingerprint": "f-a"}, {"key": "k_f", "fingerprint": "f-b"}]
 REJECTED = [{"key": "g", "rule": "GB108", "message": "the request is too large"}]
 
@@ -22,7 +21,7 @@ def put_aside(world: World, *, copies: int = 2, rejected: int = 1) -> None:
     """Mark the requests, and write what was put aside."""
     parts = []
     for part, keys in zip(world.manifest.parts, world.keys, strict=True):
-        lines = [{"key": f"k_{key}", "fingerprint": f"f-{key}", "request": REQUEST} for key in keys]
+        lines = [{"key": f"k_{key}", "fingerprint": f"f-{key}", "request": request_of(key)} for key in keys]
         if part.uri.startswith("bq://"):
             columns = [("key", "STRING"), ("fingerprint", "STRING"), ("request", "JSON")]
             world.table(world.tables.requests(part.index), columns, lines)

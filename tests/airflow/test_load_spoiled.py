@@ -120,6 +120,40 @@ def test_lines_that_never_came_are_missing_rows_and_doubled_ones_count_once(batc
     assert (report["notes"], report["corrupt_lines"]) == ([], 0)
 
 
+@pytest.mark.parametrize("predictions", ["gcs", "bigquery"])
+def test_answers_that_changed_places_are_quarantined_and_never_published(
+    cloud: LocalCloud, bucket: str, dataset: str, predictions: Medium
+) -> None:
+    """Only the echo shows it: the key is right, the answer is another row's."""
+    batch = World(cloud, bucket, dataset, [KEYS], predictions=predictions)
+    cloud.knobs(swap_echo_rate=0.4, answers="echo")
+    batch.bought()
+    report = batch.load()
+    own = {row["key"] for row in batch.rows() if row["text"] == f"prompt {row['key']}"}
+    swapped = [row for row in batch.rows("results_errors") if row["outcome"] == "mismatched"]
+    assert own == {row["key"] for row in batch.rows()}
+    assert 0 < len(swapped) == report["outcomes"]["mismatched"] == ROWS - len(own)
+    assert all(row["text"] != f"prompt {row['key']}" and row["retryable"] for row in swapped)
+    assert [row["verified"] for row in batch.rows()] == [True] * len(own)
+    [note] = report["notes"]
+    assert note.startswith(f"{len(swapped)} rows came back with another request than was sent")
+
+
+def test_a_line_that_repeats_no_request_is_landed_and_counted(world: World) -> None:
+    """Nobody can say that it is not its key's answer."""
+    lines = [answer(key, good(key)) for key in "abc"]
+    del lines[0]["request"]
+    world.answered(0, [*lines, answer("b", good("not yours"), of="a")])
+    world.answered(1, [answer("d", good("d"))])
+    report = world.load()
+    assert set(world.outcomes().values()) == {"succeeded"}
+    assert [(row["text"], row["verified"]) for row in world.rows()] == [
+        ("a", None), ("b", True), ("c", True), ("d", True),
+    ]  # fmt: skip
+    assert (report["unverified"], report["duplicates"]) == (1, 1)
+    assert "only the key says whose answers they are" in report["notes"][0]
+
+
 def test_a_job_without_any_answer_is_landed_with_a_warning(batch: World) -> None:
     """It says itself that it answered nobody: every row is missing, and a repair may buy it."""
     batch.cloud.knobs(missing_rate=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from pydantic import BaseModel
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate, Media, Turn
+from airflow_batch_gemini.batch import rows as reading
 from airflow_batch_gemini.batch.landing import outcome_of_error
 from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest, Workspace
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.parts import Slice
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
     EndpointError,
@@ -30,8 +34,10 @@ from airflow_batch_gemini.exceptions import (
     SourceError,
     TemplateError,
 )
+from airflow_batch_gemini.hooks import _storage, workspace
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+from airflow_batch_gemini.operators import _rows
 from airflow_batch_gemini.operators._files import RequestFiles
 from airflow_batch_gemini.operators._tables import RequestTables
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
@@ -438,6 +444,81 @@ def test_a_killed_preparation_leaves_nothing_that_looks_whole(
     assert place.files() == []
 
 
+LONG = [{**ROWS[i % 7], "key": f"row-{i}", "text": str(i) * 200_000} for i in range(28)]
+
+
+def in_small_pieces(patch: pytest.MonkeyPatch) -> None:
+    """A hundred of them of what is read, twenty of what is uploaded."""
+    patch.setattr(_rows, "_PIECE_BYTES", 1 << 16)
+    for module in (_storage, workspace):
+        patch.setattr(module, "CHUNK_BYTES", 1 << 18)
+
+
+def threads() -> list[str]:
+    names = (thread.name for thread in threading.enumerate())
+    return [name for name in names if name.startswith(("read-ahead", "upload"))]
+
+
+def cut_off_upload(place: Place, cloud: LocalCloud) -> None:
+    """As Cloud Storage does after a week, or when somebody else cancels it."""
+    address = f"{cloud.url}/upload/storage/v1/b/{place.bucket}/o"
+    notes = cloud.parts.storage.uploads_folder.glob("*.json")
+    [upload] = [
+        note.stem for note in notes if place.bucket in note.read_text() and note.with_suffix("").exists()
+    ]
+    assert requests.delete(address, params={"upload_id": upload}, timeout=10).status_code == 499
+
+
+def kill(*_: object) -> None:
+    raise KilledError
+
+
+BREAKS: dict[str, tuple[Callable[[Place, LocalCloud], object], type[BaseException], str]] = {
+    "reading": (
+        lambda place, _: place.storage.delete(GcsUri.parse(f"gs://{place.bucket}/long.jsonl")),
+        ServiceError,
+        r"failed while reading gs://\S+/long.jsonl: 404",
+    ),
+    "uploading": (cut_off_upload, ServiceError, r"failed while writing gs://\S+/part-00001.jsonl: 499"),
+    "in between": (kill, KilledError, "^$"),
+}
+
+
+@pytest.mark.parametrize("where", BREAKS)
+def test_whatever_breaks_while_others_read_and_upload_leaves_no_file_and_no_thread(
+    cloud: LocalCloud, place: Place, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It is told as it is; the next attempt writes what an undisturbed one wrote in other pieces."""
+    breaks, error, message = BREAKS[where]
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in LONG)
+    arguments = {"source_uri": place.put("long.jsonl", data), "max_rows_per_part": len(LONG) // 2}
+    first = place.prepare(**arguments)
+    add, added = RequestFiles._add, list[int]()
+
+    def broken(self: RequestFiles, piece: Slice) -> None:
+        add(self, piece)
+        added.append(len(piece.lines))
+        if sum(added) == len(LONG) // 2 + 4:
+            assert {name.partition("_")[0] for name in threads()} == {"read-ahead", "upload"}
+            breaks(place, cloud)
+
+    in_small_pieces(monkeypatch)
+    for name in ("ROWS_PER_BATCH", "ROWS_FOR_COLUMNS"):
+        monkeypatch.setattr(reading, name, 1)
+    monkeypatch.setattr(reading, "BYTES_PER_READ", 1 << 16)
+    with monkeypatch.context() as patch:
+        patch.setattr(RequestFiles, "_add", broken)
+        with pytest.raises(error, match=message):
+            place.prepare(**arguments)
+    assert sum(added) < len(LONG)
+    assert (place.files(), threads()) == ([], [])
+    place.put("long.jsonl", data)
+    again = place.prepare(**arguments)
+    assert (again.parts, again.fingerprint(0)) == (first.parts, first.fingerprint(0))
+    assert [len(part) for part in place.lines(again)] == [len(LONG) // 2] * 2
+    assert threads() == []
+
+
 def test_a_preparation_that_another_attempt_overtakes_stops_and_leaves_the_other_alone(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -553,9 +634,9 @@ def test_what_cannot_be_taken_away_is_told_beside_the_first_error(
     def away(*_: Any, **__: Any) -> Any:
         raise ServiceError("the service is away")
 
-    def then_away(self: RequestFiles) -> None:
+    def then_away(self: RequestFiles, suspects: frozenset[int]) -> None:
         try:
-            refuse(self)
+            refuse(self, suspects)
         finally:
             patch.setattr(WorkspaceHook, "delete", away)
 

@@ -14,6 +14,7 @@ from airflow_batch_gemini import GeminiTemplate, Media
 from airflow_batch_gemini.exceptions import ConfigurationError, RowError, SourceError
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+from airflow_batch_gemini.sql import rules
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.batch.manifest import Manifest
@@ -131,8 +132,70 @@ def test_a_batch_of_bad_rows_only_is_refused(place: Place) -> None:
     assert place.files() == []
 
 
-@pytest.mark.parametrize("options", [{"on_lint": "warn"}, {"on_lint": "drop", "requests_dataset": "d"}])
-def test_what_cannot_be_is_refused_when_the_dag_is_parsed(options: dict[str, Any]) -> None:
-    """A word that is none; rows that never pass the worker."""
+def in_bigquery(place: Place, rows: Sequence[dict[str, Any]] = ROWS, **options: Any) -> Manifest:
+    values = ", ".join(
+        f"STRUCT('{row['key']}' AS key, '{row['text']}' AS text, {_literal(row['file'])} AS file)"
+        for row in rows
+    )
+    arguments = {"template": TEMPLATE, "requests_dataset": place.dataset, **options}
+    return place.prepare(sql=f"SELECT * FROM UNNEST([{values}])", **arguments)
+
+
+def _literal(text: str | None) -> str:
+    return "CAST(NULL AS STRING)" if text is None else f"'{text}'"
+
+
+def test_bigquery_drops_bad_rows_too_and_they_end_in_the_errors_table_once(
+    cloud: LocalCloud, bucket: str, dataset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first of two good rows with one key stays. A batch that is prepared again is the same."""
+    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
+    batches = Batches(place, cloud, "bigquery")
+    batches.prepare = lambda _rows, _run, **_: in_bigquery(place, on_lint="drop")  # type: ignore[method-assign]
+    manifest = in_bigquery(place, on_lint="drop", dedupe=True)
+    assert (manifest.rows, manifest.copies and manifest.copies.rows, manifest.accounted_rows) == (3, 1, 7)
+    told = capsys.readouterr().out
+    assert "GB122, 1 rows: the key is used twice" in told
+    assert "secret" not in told
+    for _ in range(2):
+        report = batches.run([], "run")
+        assert (report["outcomes"]["succeeded"], report["outcomes"]["rejected"], report["rows"]) == (4, 3, 7)
+        sql = f"SELECT key, outcome, reason, message FROM `{batches.results}_errors` ORDER BY key"
+        errors = list(place.warehouse.query_rows(sql, project="demo", location="us-central1"))
+        assert sorted(row["reason"] for row in errors) == ["GB109", "GB121", "GB122"]
+        assert {row["key"][: len(rules.PLACE)] for row in errors} == {rules.PLACE}
+        assert "secret" not in str(errors)
+    assert batches.billed() == 4
+    good = [ROWS[0], ROWS[2], {**ROWS[1], "file": None}, ROWS[6]]
+    assert in_bigquery(place, good, on_lint="drop").rejected is None
+
+
+def test_bigquery_refuses_a_batch_of_bad_rows_only(place: Place) -> None:
+    """And drops what it made on the way."""
+    with pytest.raises(SourceError, match="has no row that breaks no rule"):
+        in_bigquery(place, [ROWS[1]], on_lint="drop")
+    assert (place.files(), place.tables()) == ([], [])
+
+
+@pytest.mark.parametrize(("on_lint", "kept"), [("drop", ["k_a"]), ("ignore", ["k_a", "k_b"])])
+def test_bigquery_drops_or_sends_ready_made_requests_that_break_a_rule(
+    place: Place, on_lint: str, kept: list[str]
+) -> None:
+    """What is no request at all is sent in no case."""
+    good, odd = (json.dumps(READY[i]["request"]) for i in (0, 1))
+    rows = f"SELECT 'a' AS key, JSON '{good}' AS request UNION ALL SELECT 'b', JSON '{odd}'"
+    options = {"template": None, "requests_dataset": place.dataset, "on_lint": on_lint}
+    manifest = place.prepare(sql=rows, **options)
+    assert sorted(row["key"] for row in place.rows(manifest.parts[0].uri)) == kept
+    nothing = f"{rows} UNION ALL SELECT 'c', JSON '7'"
+    if on_lint == "drop":
+        assert place.prepare(sql=nothing, **options).accounted_rows == 3
+    else:
+        with pytest.raises(SourceError, match="'c' is no JSON object"):
+            place.prepare(sql=nothing, **options)
+
+
+def test_a_word_that_is_none_is_refused_when_the_dag_is_parsed() -> None:
+    """Before anything is read."""
     with pytest.raises(ConfigurationError, match="on_lint"):
-        Place("b", "d", None, None).operator(sql="SELECT 1", **options)  # type: ignore[arg-type]
+        Place("b", "d", None, None).operator(sql="SELECT 1", on_lint="warn")  # type: ignore[arg-type]

@@ -101,6 +101,15 @@ def batches(
     place.warehouse.close()
 
 
+def test_a_batch_whose_canary_sang_is_bought_and_loaded_like_any_other(batches: Batches) -> None:
+    """The job asks the same rows again; what the canary cost is told beside the cost of the batch."""
+    report = batches.run([("a", "x"), ("b", "y"), ("c", "z")], "with-canary", canary_rows=2)
+    assert (report["rows"], report["outcomes"]["succeeded"]) == (3, 3)
+    assert report["canary"]["rows"] == 2
+    assert float(report["canary"]["cost_usd"]) > 0
+    assert report["cost_usd"] > 0
+
+
 ROWS = [("a", "x"), ("b", "y"), ("c", "x"), ("d", "x"), ("e", "z")]
 
 

@@ -126,3 +126,84 @@ def test_where_every_row_was_answered_before_the_whole_group_is_skipped(
         billed = cloud.stats()["billed_rows"]
         assert set().union(*states(dag).values()) == {state}
         assert cloud.stats()["billed_rows"] - billed == (3 if state == "success" else 0)
+
+
+ROUND = ("submit", "wait", "load")
+
+
+def rounds(job: dict[str, Any], dataset: str, name: str, **options: Any) -> DAG:
+    """A DAG of a group with two rounds of repair over 40 rows, and a task after it that gets its report."""
+
+    def forty() -> Iterator[dict[str, str]]:
+        yield from ({"key": f"r{number}", "text": f"Say {number}."} for number in range(40))
+
+    @task
+    def after(report: dict[str, Any]) -> dict[str, Any]:
+        return report
+
+    with DAG(name, schedule=None) as dag:
+        group = gemini_batch(
+            **job,
+            rows=forty,
+            rounds=2,
+            results_table=f"{dataset}.results",
+            wait={"poll_interval": 0.5},
+            **options,
+        )
+        after(group.output)
+    return dag
+
+
+def test_rounds_ask_again_and_bill_only_what_is_asked(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any]
+) -> None:
+    """A third of the rows fails in each job: after two rounds what is left is told, and all rows are in one table."""
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+    cloud.knobs(row_error_rate=0.34)
+    before = cloud.stats()["billed_rows"]
+    dag = rounds(job, dataset, "group_rounds")
+    ended = states(dag)
+    assert set().union(*ended.values()) == {"success"}
+    assert {f"{name}{suffix}" for name in ROUND for suffix in ("", "_1", "_2")} <= ended.keys()
+    found = {
+        table: [
+            row["key"]
+            for row in WarehouseHook().query_rows(
+                f"SELECT key FROM `{dataset}.{table}`", project="demo", location="us-central1"
+            )
+        ]
+        for table in ("results", "results_errors")
+    }
+    assert len(found["results"]) > 34
+    assert sorted(found["results"] + found["results_errors"]) == sorted(f"r{number}" for number in range(40))
+    # A row that failed is not billed, so what was billed is what was answered.
+    assert cloud.stats()["billed_rows"] - before == len(found["results"])
+
+
+def test_where_nothing_deserves_it_the_rounds_are_skipped_and_nothing_else(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any]
+) -> None:
+    """What comes after the group runs, and gets the report of the only round there was."""
+    ended = states(rounds(job, dataset, "group_rounds_calm", teardown=True))
+    skipped = {name for name, states_of in ended.items() if states_of == {"skipped"}}
+    again = {f"{name}_{number}" for name in ("repair", *ROUND, "cancel") for number in (1, 2)}
+    assert skipped == again
+    assert {name for name, states_of in ended.items() if states_of == {"success"}} == ended.keys() - again
+
+
+def test_a_round_that_cannot_be_submitted_fails_what_comes_after(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any]
+) -> None:
+    """It is no skip; what the first round landed stays."""
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+    cloud.knobs(row_error_rate=0.34)
+    ended = states(rounds(job, dataset, "group_rounds_refused", repair={"model": "gemini-9-imaginary"}))
+    assert ended["load"] == {"success"}
+    assert ended["submit_1"] == {"failed"}
+    assert ended["report"] == ended["after"] == ended["repair_2"] == {"upstream_failed"}
+    [row] = WarehouseHook().query_rows(
+        f"SELECT COUNT(*) AS n FROM `{dataset}.results`", project="demo", location="us-central1"
+    )
+    assert 0 < row["n"] < 40

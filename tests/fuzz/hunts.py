@@ -20,12 +20,13 @@ from bigquery_engine import Engine
 from hypothesis import strategies as st
 from line_cases import JSON, LINE, told, variants
 from request_corpus import requests
+from sql_judge import Judge, check_alike
 from template_cases import WORDS, Case, cases
-from test_sql_prepare import Judge, check_alike
 
 from airflow_batch_gemini import GeminiTemplate
-from airflow_batch_gemini.batch.lint import RULES, lint_request
+from airflow_batch_gemini.batch.lint import RULES
 from airflow_batch_gemini.batch.lint_file import FileLinter
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.response_schema import vertex_schema

@@ -107,6 +107,15 @@ class Cloud:
         path = f"/bigquery/v2/projects/demo/datasets/{DATASET}/tables?maxResults=100000"
         return [table["tableReference"]["tableId"] for table in self._call("GET", path).get("tables", [])]
 
+    def drop_view(self, name: str) -> None:
+        """Delete a view, if it is there."""
+        table = name.rpartition(".")[2]
+        try:
+            self._call("DELETE", f"/bigquery/v2/projects/demo/datasets/{DATASET}/tables/{table}")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+
     def rows(self, sql: str) -> Iterator[dict[str, Any]]:
         """Run a query."""
         asked = {"query": sql, "useLegacySql": False, "location": "us-central1", "maxResults": 1_000_000}

@@ -115,6 +115,9 @@ class Story:
         for index, part in enumerate(prepared):
             job = yield from self._task("submit", f"submit {index}" if index else "submit", part)
             yield from self._job_ends(job)
+        self.cloud.drop_view(
+            f"{self.batch.results}_latest"
+        )  # an earlier story's: every load is to come by making it
         yield from self._task("load", "load", prepared)
         yield from self._wake(self._attempts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
 from typing import Any
 
@@ -141,11 +142,14 @@ def test_a_wait_may_begin_in_the_triggerer_and_pulls_its_job_there(stack: Stack)
 def test_a_person_decides_whether_a_batch_is_paid_for(
     stack: Stack, answer: str, states: dict[str, str]
 ) -> None:
-    """They see how much it is; until they have answered, and when they say no, there is no job."""
+    """They see how much it is and what a canary showed; until they say yes there is no job."""
     before = call("GET", f"{stack.cloud_url}/admin/stats")["jobs"]
     run = Watched(stack, "gemini_batch_approved", rows=30)
     approval = run.until_somebody_is_asked("approve")
-    assert "**30** requests in 1 job(s)" in approval["body"]
+    assert "**30** requests in 1 job(s), 0.0 MB." in approval["body"]
+    sums = dict(re.findall(r"\| (at least|expected|at most) \| (\d+\.\d{4}) USD \|", approval["body"]))
+    assert 0 < float(sums["at least"]) <= float(sums["expected"]) <= float(sums["at most"])
+    assert "Of 10 rows that were asked beforehand, 0 failed." in approval["body"]
     assert call("GET", f"{stack.cloud_url}/admin/stats")["jobs"] == before
     run.until_it_is_decided("approve", answer)
     assert run.until_it_ends() == "success", run.states()

@@ -49,7 +49,7 @@ def test_local_has_the_help_of_the_local_cloud(capsys: pytest.CaptureFixture[str
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 USES = sorted(set(re.findall(r"^gemini-batch [^#\n]+", README, re.MULTILINE)))
-COMMANDS = ["local", "lint", "report", "jobs list", "jobs show", "jobs cancel", "jobs sweep"]
+COMMANDS = ["local", "lint", "estimate", "report", "jobs list", "jobs show", "jobs cancel", "jobs sweep"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

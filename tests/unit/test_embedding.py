@@ -10,7 +10,7 @@ from template_cases import line_of
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate
 from airflow_batch_gemini.batch.embedding import check_kind, is_embedding_model
-from airflow_batch_gemini.batch.lint import lint_request
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.parts import MAX_EMBEDDING_ROWS, MAX_ROWS, Limits
 from airflow_batch_gemini.exceptions import ConfigurationError, TemplateError
 

@@ -31,7 +31,8 @@ from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest,
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, query, query_into
-from airflow_batch_gemini.sql.plan import Landed, LoadPlan, PartPlan, StoredFile, plan_part
+from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_part
+from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 QUERY = {"query": {"query": "SELECT 1", "useLegacySql": False}}
 JOB_NAME = "projects/p/locations/us-central1/batchPredictionJobs/7"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.template import FilePart, Text
 from airflow_batch_gemini.exceptions import RowError, TemplateError
 
@@ -33,7 +34,7 @@ def _nested(levels: int) -> dict[str, Any]:
 
 
 def _found(request: Any, *, importer: bool = True) -> list[tuple[str, str]]:
-    return [(one.rule.id, one.path) for one in lint.lint_request(request, importer=importer)]
+    return [(one.rule.id, one.path) for one in lint_request(request, importer=importer)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_batch_gemini import cli
-from airflow_batch_gemini.commands import lint
+from airflow_batch_gemini.commands import _reading, lint
 
 GOOD = b'{"key":"a","request":{"contents":[{"role":"user","parts":[{"text":"secret"}]}]}}\n'
 BAD = b'{"key":"b","request":{"contents":[{"role":"system","parts":[{"text":"secret"}]}],"x":{}}}\n'
@@ -107,7 +107,7 @@ def test_a_terminal_shows_how_far_it_is(
     """And the bar is gone at the end; a pipe shows nothing."""
     cli.main(["lint", str(file)])
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(lint, "_TELL_SECONDS", -1.0)
+    monkeypatch.setattr(_reading, "_TELL_SECONDS", -1.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     cli.main(["lint", str(file)])
     shown = capsys.readouterr().err

@@ -16,6 +16,7 @@ from request_corpus import GOOGLES_OWN, PLAIN, USER, importer_traps, requests
 from airflow_batch_gemini.batch import lint, lint_file, lint_shape
 from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.lint_lines import LineLinter
+from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.models import lint_model
 
 CORPUS, TRAPS = requests(), list(importer_traps())
@@ -76,7 +77,7 @@ def test_a_null_is_fine_where_a_scalar_may_stand() -> None:
     """Before and after one; a template has no reason to send it."""
     null = {**PLAIN, "generationConfig": {"temperature": None}}
     assert found(null, {**PLAIN, "generationConfig": {"temperature": 1}}, null) == [[], [], []]
-    assert [one.rule.id for one in lint.lint_request(null, importer=True)] == ["GB104"]
+    assert [one.rule.id for one in lint_request(null, importer=True)] == ["GB104"]
 
 
 def test_an_empty_list_goes_with_any_list() -> None:
@@ -90,6 +91,8 @@ def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     """They may be meant."""
     camel = {**PLAIN, "generationConfig": {"topP": 1}}
     assert found(camel, {**PLAIN, "generation_config": {"top_p": 1}})[1] == ["GB112", "GB112"]
+    snake = {**PLAIN, "generation_config": {"top_p": 1}}
+    assert found(camel, snake, snake, snake)[1:] == [["GB112", "GB112"], [], []]
     schemas = [
         {**PLAIN, "generationConfig": {"responseSchema": {"type": one}}} for one in ("STRING", "OBJECT")
     ]
@@ -316,6 +319,68 @@ def test_escaped_names_are_read_as_what_they_are() -> None:
     assert told(roles) == [("GB107", "line 3")]
     quoted = [FIRST[0], FIRST[1], (KEYED % (b"c", b"x", b"c")).replace(b'"z"', b'"z\\""')]
     assert told(quoted) == [("GB101", "line 3")]
+
+
+NUMBERED = b'{"key":"%s","request":{"contents":[{"role":"user","parts":[{"text":"x"}]}],"z":{"s":%s,"t":[-1.5e3,"u"]}}}'
+
+
+@pytest.mark.parametrize(
+    ("number", "rules"),
+    [
+        (b"0", []),
+        (b"12345678901234567", []),
+        (b"9" * 400, ["GB131"]),
+        (b"01", ["GB131"]),
+        (b"", ["GB131"]),
+        (b"-", ["GB131"]),
+        (b"1 2", ["GB131"]),
+        (b"1.", ["GB131"]),
+        (b'1,"s":2', []),
+        (b"2}", ["GB131"]),
+        (b"2.5", []),
+        (b"true", []),
+        (b"{}", ["GB111", "GB102"]),
+    ],
+)
+def test_a_number_that_varies_is_one_as_json_has_it(number: bytes, rules: list[str]) -> None:
+    """And one of the same kind: everything else is parsed and walked."""
+    given = [NUMBERED % (b"k%d" % at, b"%d" % at) for at in range(4)] + [NUMBERED % (b"k9", number)]
+    assert told(given) == told(given, memory=False)
+    assert [rule for rule, _ in told(given)] == rules
+
+
+def test_a_line_whose_numbers_differ_from_all_others_is_not_walked() -> None:
+    """Fractions and exponents included, in any number of turns."""
+    forms = [NUMBERED.replace(b'"x"', b'"x"' + b'},{"text":"x"' * more) for more in range(2)]
+    given = [
+        forms[at % 2].replace(b"1.5e3", b"%d.0%de1%d" % (at, at, at % 3)) % (b"k%d" % at, b"%d" % at)
+        for at in range(9)
+    ]
+    linter = LineLinter()
+    assert not [*linter.take(given)]
+    last = NUMBERED % (b"new", b"77")
+    assert any(frame.texts(last) == ["new"] for frame in linter._file.frames)
+    assert not any(frame.texts(last.replace(b"77", b"7.7")) for frame in linter._file.frames)
+
+
+def test_so_many_numbers_that_vary_are_walked_each_time() -> None:
+    """What is compared again and again is bounded."""
+    linter = LineLinter()
+    lists = (b"[" + b",".join([b"%d" % at] * 600) + b"]" for at in range(4))
+    assert not [*linter.take(NUMBERED % (b"k%d" % at, numbers) for at, numbers in enumerate(lists))]
+    assert linter._file.frames == []
+
+
+NUMBERS = st.sampled_from(
+    [b"0", b"7", b"12", b"01", b"-3", b"1.5", b"1e9", b"1e999", b"9" * 310, b"", b"null", b'"1"', b"[]"]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), NUMBERS), max_size=5))
+def test_numbers_that_lines_have_in_common_change_no_verdict(given: list[tuple[bytes, bytes]]) -> None:
+    """A linter without memory finds the same."""
+    lines = [*(NUMBERED % (b"k%d" % at, b"%d" % at) for at in range(3)), *(NUMBERED % one for one in given)]
+    assert told(lines) == told(lines, memory=False)
 
 
 @given(variants())

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from airflow_batch_gemini.batch.canary import CanaryFigures, Judged, figures
+from airflow_batch_gemini.batch.canary_answer import CanaryAnswer
+from airflow_batch_gemini.batch.estimate import BatchEstimate, PartEstimate, Usd
+from airflow_batch_gemini.batch.estimating import estimate
 from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.pricing import PRICES
+from airflow_batch_gemini.batch.sampling import PartSize
+from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import SourceError
 
 IDENTITY = Identity(dag_id="dag", run_id="run", task_id="prepare")
@@ -62,6 +71,52 @@ def test_a_manifest_survives_its_file() -> None:
     assert (MANIFEST.rows, MANIFEST.size) == (3, 30)
 
 
+def test_a_manifest_carries_its_estimate_and_does_without_one() -> None:
+    """One that was written before there were estimates is read; neither changes what a job is bought for."""
+    sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in PARTS]
+    found = estimate(model=MANIFEST.model, price=PRICES["gemini-3.5-flash"], sizes=sizes, lines=())
+    priced = replace(MANIFEST, estimate=found)
+    assert Manifest.from_json(priced.to_json()) == priced
+    assert [priced.fingerprint(i) for i in (0, 1)] == [MANIFEST.fingerprint(i) for i in (0, 1)]
+    older = json.loads(MANIFEST.to_json())
+    del older["estimate"]
+    assert Manifest.from_json(json.dumps(older).encode()) == MANIFEST
+
+
+def test_a_manifest_carries_what_its_canary_showed_and_does_without_one() -> None:
+    """Counts travel with every part; one that was written before there were canaries is read."""
+    failed = CanaryAnswer(request_id="r", key="k", nonce="n").failed(500)
+    judged = [Judged(answer=failed), Judged(answer=replace(failed, request_id="s"))]
+    found = figures(judged, shape=Shape.TEXT, population=3)
+    asked = replace(MANIFEST, canary=found)
+    assert Manifest.from_json(asked.to_json()) == replace(
+        asked, canary=CanaryFigures.from_dict(found.to_dict())
+    )
+    assert asked.fingerprint(0) == MANIFEST.fingerprint(0)
+    assert {(one["canary_rows"], one["canary_failures"]) for one in asked.to_xcom()} == {(2, 2)}
+    older = json.loads(MANIFEST.to_json())
+    del older["canary"]
+    assert Manifest.from_json(json.dumps(older).encode()) == MANIFEST
+    before = {name: value for name, value in MANIFEST.to_xcom()[0].items() if not name.startswith("canary_")}
+    assert BatchRef.from_xcom(before).canary_rows == 0
+
+
+def test_every_part_travels_with_what_the_batch_will_cost() -> None:
+    """As numbers, which templates and people can read; a batch of an unknown price with none."""
+    total = PartEstimate(
+        part=0, rows=3, input_tokens=Tokens(), output_tokens=Tokens(), usd=Usd(*map(Decimal, "123"))
+    )
+    known = BatchEstimate(
+        model="m", parts=(total,), price_date="d", sampled=1, counted=0, output_from="limits"
+    )
+    for found, usd in ((known, (1.0, 2.0, 3.0)), (None, (None, None, None))):
+        sent = replace(MANIFEST, estimate=found).to_xcom()
+        assert [(one["usd_low"], one["usd_expected"], one["usd_high"]) for one in sent] == [usd, usd]
+        assert BatchRef.from_xcom(sent).usd_high == usd[2]
+    before = {name: value for name, value in sent[0].items() if not name.startswith("usd_")}
+    assert BatchRef.from_xcom(before).usd_high is None
+
+
 def _changed(**changes: Any) -> bytes:
     return json.dumps({**json.loads(MANIFEST.to_json()), **changes}).encode()
 
@@ -77,6 +132,10 @@ def _changed(**changes: Any) -> bytes:
         _changed(rows=4),
         _changed(batch_id="x"),
         _changed(more=1),
+        _changed(estimate={"parts": []}),
+        _changed(estimate=1),
+        _changed(canary={"rows": 1}),
+        _changed(canary="text"),
         _changed(parts=[{"index": 0}]),
     ],
 )
@@ -142,10 +201,10 @@ def test_a_person_finds_everything_of_a_batch_by_its_name() -> None:
     folder = Workspace(GcsUri.parse("gs://team/w"))
     assert [str(uri).removeprefix("gs://team/w/") for uri in (
         folder.manifest, folder.report, folder.requests(0), folder.ledger(1),
-        folder.job_input(0, 2, "abc"), folder.predictions(0),
+        folder.job_input(0, 2, "abc"), folder.predictions(0), folder.canary("f" * 32),
     )] == [
         "manifest.json", "report.json", "requests/part-00000.jsonl", "ledger/part-00001.json",
-        "input/part-00000/e2-abc.jsonl", "predictions/part-00000",
+        "input/part-00000/e2-abc.jsonl", "predictions/part-00000", f"canary/{'f' * 32}.json",
     ]  # fmt: skip
     tables = BatchTables(DatasetName("p", "d"), "id")
     assert [table.table for table in (

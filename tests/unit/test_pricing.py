@@ -55,6 +55,15 @@ def test_batch_is_half_and_thoughts_are_output() -> None:
     assert cost(FLASH, prompt=0, output=400_000, thoughts=600_000) == Decimal("4.5")
 
 
+def test_a_direct_call_costs_twice_what_it_does_in_a_batch() -> None:
+    """The standard price: 1.50 and 9 USD a million. What comes from the cache costs the same in both."""
+    price = PRICES["gemini-3.5-flash"]
+    assert cost(price, prompt=1_000_000, output=1_000_000, thoughts=1_000_000, batch=False) == Decimal("19.5")
+    assert cost(price, prompt=100_000, cached=100_000, batch=False) == cost(
+        price, prompt=100_000, cached=100_000
+    )
+
+
 def test_the_cache_discount_stands_instead_of_the_batch_discount() -> None:
     """A tenth of the standard price, not of the batch price."""
     assert cost(FLASH, prompt=100_000, cached=100_000) == Decimal("0.015")

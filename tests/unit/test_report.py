@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.pricing import PRICES
 from airflow_batch_gemini.batch.report import Report, Tally, audit, tally
@@ -41,6 +42,7 @@ ROWS = [
     {**row("answered", 4), "part": 7},
     row("lines", 11),
     row("unknown", 0),
+    row("unverified", 0),
 ]
 COUNTED = tally(ROWS)
 JOBS = [
@@ -176,6 +178,18 @@ def test_without_duplicates_and_with_all_tokens_known_nothing_is_said_of_them() 
     """A quiet report for a quiet batch."""
     quiet = report(replace(COUNTED, lines=9, without_tokens=0)).lines()
     assert not any(text.startswith(("duplicate", "rows of")) for text in quiet)
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"), [("0.001200", "0.001200 USD, beside that"), (None, "unknown, beside that")]
+)
+def test_what_a_canary_cost_is_told_beside_the_cost_of_the_batch(cost: str | None, said: str) -> None:
+    """Direct calls have no discount, and the job has asked the same rows again."""
+    found = replace(report(), canary=CanaryFigures(rows=20, outcomes={"succeeded": 20}, cost_usd=cost))
+    assert f"cost of the canary    {said}" in found.lines()
+    assert found.cost_usd == report().cost_usd
+    assert json.loads(found.to_json())["canary"]["cost_usd"] == cost
+    assert "canary" not in " ".join(report().lines())
 
 
 def test_an_asset_event_carries_counts_only() -> None:

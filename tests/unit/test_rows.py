@@ -32,6 +32,7 @@ COLUMNS = st.dictionaries(TEXT, TEXT | st.none() | st.integers(0, 9), max_size=3
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of three rows, read in bites of seven bytes."""
     monkeypatch.setattr(rows, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(rows, "ROWS_FOR_COLUMNS", 3)
     monkeypatch.setattr(rows, "BYTES_PER_READ", 7)
 
 
@@ -220,6 +221,10 @@ def test_a_row_is_found_again_by_its_number() -> None:
     """Over all files, without keeping any row."""
     places = Places()
     places.add(batch_of("f", [{}, {}]))
-    places.add(RowBatch(source="g", unit="line", first=5, rows=[{}, {}, {}]))
-    assert places.rows == 5
-    assert [places.of(i) for i in range(5)] == ["f row 1", "f row 2", "g line 5", "g line 6", "g line 7"]
+    places.add(RowBatch(source="g", unit="line", first=5, rows=[{}, {}]))
+    places.add(RowBatch(source="g", unit="line", first=7, rows=[{}]))
+    places.add(RowBatch(source="g", unit="line", first=9, rows=[{}]))
+    assert places.rows == 6
+    assert [places.of(i) for i in range(6)] == [
+        "f row 1", "f row 2", "g line 5", "g line 6", "g line 7", "g line 9",
+    ]  # fmt: skip

@@ -110,7 +110,7 @@ def test_a_store_that_fails_while_parquet_is_read_is_not_taken_for_a_bad_file() 
 def test_the_share_of_a_parquet_file_that_was_read_is_told() -> None:
     """For the time that is left."""
     shares: list[float] = []
-    list(parquet_batches(parquet(a=list(range(2500))), source="f", told=shares.append))
+    list(parquet_batches(parquet(a=list(range(750))), source="f", told=shares.append))
     assert shares == [0.4, 0.4, 0.2]
 
 

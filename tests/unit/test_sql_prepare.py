@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-import googlesql
 import pytest
 from bigquery_engine import Engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sql_judge import Judge, check_alike, held, select_of
 from template_cases import DEFAULTS, TABLE, TEXTS, WORDS, Case, cases
 
 from airflow_batch_gemini.batch.fields import PER_ROW
@@ -26,8 +25,8 @@ from airflow_batch_gemini.batch.request import GeminiTemplate
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
 from airflow_batch_gemini.batch.typed import Kind
-from airflow_batch_gemini.exceptions import InvalidNameError, RowError, SourceError, TemplateError
-from airflow_batch_gemini.sql import prepare
+from airflow_batch_gemini.exceptions import InvalidNameError, SourceError, TemplateError
+from airflow_batch_gemini.sql import prepare, sampling
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
 OTHER = TableName.parse("my-project.data.gemini_requests_2")
@@ -35,42 +34,6 @@ SOURCE = "SELECT 'a' AS key, 'b' AS text, 'gs://b/c.png' AS file -- a comment at
 COLUMNS = [Column("key", "STRING"), Column("text", "STRING"), Column("file", "STRING")]
 TEMPLATE = GeminiTemplate(prompt="{text}", media=[Media(column="file")])
 LIMITS = Limits(rows=3, size=1000)
-
-
-class Judge:
-    """GoogleSQL with a request table in its catalog, in UTC as BigQuery is."""
-
-    def __init__(self) -> None:
-        googlesql.load()
-        from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
-        from zetasql.types import AnalyzerOptions, LanguageOptions, TypeKind, ZetaSQLBuiltinFunctionOptions
-
-        language = LanguageOptions.maximum_features()
-        language.supported_statement_kinds = []
-        self.options = AnalyzerOptions(language_options=language, default_timezone="UTC")
-        table = TableBuilder(str(TABLE)).add_column("key", TypeKind.TYPE_STRING)
-        table = table.add_column("request", TypeKind.TYPE_JSON)
-        self.catalog = (
-            CatalogBuilder("c")
-            .add_table(table.build())
-            .with_builtin_functions(ZetaSQLBuiltinFunctionOptions(language_options=language))
-            .build()
-        )
-        self._analyzer, self._prepared = Analyzer, PreparedQuery
-
-    def analyse(self, sql: str) -> Any:
-        return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
-
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        query = (
-            self._prepared.builder()
-            .set_sql(f"SELECT TO_JSON_STRING(t) FROM ({sql}) AS t")
-            .set_analyzer_options(self.options)
-            .set_catalog(self.catalog)
-        )
-        with query.prepare() as prepared:
-            answer = prepared.execute().content.table_data
-        return [json.loads(row.cell[0].string_value) for row in (answer.row if answer else None) or []]
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +47,6 @@ def engine() -> Iterator[Engine]:
     made = Engine()
     yield made
     made.close()
-
-
-def select_of(statement: str) -> str:
-    """The query of a CREATE TABLE … AS statement."""
-    head, _, query = statement.partition(" AS\n")
-    assert head.startswith("CREATE OR REPLACE TABLE")
-    return query
 
 
 def made(
@@ -142,15 +98,10 @@ def test_every_table_is_made_by_one_statement_that_lets_it_expire(judge: Judge, 
     [
         (prepare.source_query(SOURCE, key_column="key"), ["key", "text", "file"]),
         (prepare.select_columns(TABLE, ["request", "key", "request"]), ["request", "key"]),
-        (prepare.no_requests(TABLE), ["key", "rule_id"]),
-        (
-            prepare.totals(TABLE, max_line_bytes=100),
-            ["row_count", "null_keys", "empty_keys", "long_key", "control_key", "large_key", "total_size", "largest"],
-        ),
-        (prepare.duplicate_key(TABLE), ["key", "row_count"]),
-        (prepare.bad_media(TABLE), ["key", "rule_id"]),
+        (prepare.totals(TABLE), ["row_count", "total_size", "largest"]),
         (prepare.last_part(TABLE, limits=LIMITS, largest=500), ["last_part"]),
         (prepare.checksum(TABLE), ["row_count", "total_size", "checksum"]),
+        (sampling.sample(TABLE, share=3), ["line"]),
     ],
 )  # fmt: skip
 def test_every_query_is_good_googlesql(judge: Judge, query: str, columns: list[str]) -> None:
@@ -301,43 +252,6 @@ def test_every_value_means_the_same_to_a_field_in_bigquery_and_in_python(
         check_alike(judge, engine, case)
 
 
-def check_alike(judge: Judge, engine: Engine, case: Case) -> None:
-    """Fail unless all three make the same requests, number for number as they are written, and the right ones."""
-    wanted = {f"k_{row['key']}": _by_python(case, row) for row in case.rows}
-    assert wanted == {f"k_{row['key']}": case.expected(row) for row in case.rows}
-    by_google = _fitting({row["key"]: row["request"] for row in judge.rows(case.sql)})
-    assert json.dumps(by_google, sort_keys=True) == json.dumps(wanted, sort_keys=True)
-    if case.suits_local_bigquery:
-        found = _fitting({key: json.loads(request) for key, request in engine.rows(case.sql)})
-        assert _in_one_spelling(found) == _in_one_spelling(wanted)
-
-
-def _by_python(case: Case, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(case.line(row))["request"])
-    except RowError as error:
-        if "GB126" in str(error):
-            return None
-        raise
-
-
-def _fitting(requests: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: None if None in _leaves(request) else request for key, request in requests.items()}
-
-
-def _in_one_spelling(requests: Mapping[str, Any]) -> str:
-    """DuckDB escapes control characters inside lists with capitals: \\u001F for \\u001f."""
-    return re.sub("u00[01][0-9A-F]", lambda found: found[0].lower(), json.dumps(requests, sort_keys=True))
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (dict, list)):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(member)
-    else:
-        yield value
-
-
 @settings(max_examples=15, deadline=None)
 @given(WORDS)
 def test_a_hostile_schema_and_key_stay_what_they_are(judge: Judge, words: str) -> None:
@@ -404,104 +318,14 @@ def test_a_column_that_cannot_fill_a_field_is_refused_before_the_statement_runs(
             )
 
 
-def test_a_value_that_does_not_fit_is_named_with_its_path(judge: Judge) -> None:
-    """The first row by key; a template without such fields needs no query."""
-    template = GeminiTemplate(
-        prompt="x", config_columns={"seed": "s", "thinkingConfig.thinkingBudget": "b", "topK": "k"}
-    )
-    query = prepare.bad_values(TABLE, template.segments)
-    assert query is not None
-
-    def found(*configs: dict[str, Any]) -> list[dict[str, Any]]:
-        requests = [(f"k_{i}", {"generationConfig": config}) for i, config in enumerate(configs)]
-        return judge.rows(in_place(query, requests))
-
-    good = {"seed": 1, "thinkingConfig": {"thinkingBudget": 1}}
-    assert found(good, {"seed": None}, {"topK": None}) == [{"key": "k_1", "path": "$.generationConfig.seed"}]
-    assert found(good, {"thinkingConfig": {"thinkingBudget": None}}, good) == [
-        {"key": "k_1", "path": "$.generationConfig.thinkingConfig.thinkingBudget"}
-    ]
-    assert found(good, {}, good) == []
-    assert prepare.bad_values(TABLE, TEMPLATE.segments) is None
-
-
-def in_place(sql: str, requests: Sequence[tuple[str | None, dict[str, Any]]]) -> str:
-    """Put requests in the place of the table."""
-    rows = []
-    for key, request in requests:
-        literal = "CAST(NULL AS STRING)" if key is None else string_literal(key)
-        rows.append(f"STRUCT({literal} AS key, PARSE_JSON({string_literal(json.dumps(request))}) AS request)")
-    return sql.replace(TABLE.sql, f"(SELECT * FROM UNNEST([{', '.join(rows)}]))")
-
-
-def held(sql: str, requests: Sequence[tuple[str | None, str]]) -> str:
-    """Put requests in the place of the table: a key and a text, or a key and a file's URI."""
-    made: list[tuple[str | None, dict[str, Any]]] = []
-    for key, text in requests:
-        parts: list[dict[str, Any]] = [{"text": text}]
-        if text.startswith("file:"):
-            uri, _, mime_type = text.removeprefix("file:").partition("|")
-            parts.append({"fileData": {"fileUri": uri, "mimeType": mime_type}})
-        made.append((key, {"contents": [{"role": "user", "parts": parts}]}))
-    return in_place(sql, made)
-
-
-def test_the_totals_count_and_name_a_key_for_each_rule(judge: Judge) -> None:
-    """Sizes are those of the line that a file would hold."""
-    requests = [
-        ("k_b", "x"),
-        ("k_a\n", "y"),
-        ("k_", "z"),
-        (None, "z"),
-        ("k_" + "é" * 513, "z"),
-        ("k_big", "x" * 500),
-    ]
-    [found] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=400), requests))
-    assert {name: found[name] for name in ("row_count", "null_keys", "empty_keys")} == {
-        "row_count": 6,
-        "null_keys": 1,
-        "empty_keys": 1,
-    }
-    assert (found["long_key"], found["control_key"]) == ("k_" + "é" * 513, "k_a\n")
-    assert found["large_key"] == "k_big"
-    [good] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=4000), [("k_" + "é" * 512, "x")]))
-    assert (good["long_key"], good["control_key"], good["large_key"]) == (None, None, None)
+def test_the_totals_count_and_measure_lines_as_a_file_would_hold_them(judge: Judge) -> None:
+    """So one limit serves both media."""
     line = {"key": "k_a", "request": {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}}
-    [good] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=400), [("k_a", "x")]))
     size = len(json.dumps(line, separators=(",", ":"))) + 1
-    assert (good["total_size"], good["largest"]) == (size, size)
-
-
-def test_a_key_used_twice_is_named_with_its_rows(judge: Judge) -> None:
-    """The first by name."""
-    twice = [
-        ("k_b", "x"),
-        ("k_a", "x"),
-        ("k_b", "y"),
-        ("k_c", "x"),
-        ("k_c", "x"),
-        ("k_c", "x"),
-        (None, "x"),
-        (None, "x"),
-    ]
-    assert judge.rows(held(prepare.duplicate_key(TABLE), twice)) == [{"key": "k_b", "row_count": 2}]
-    assert judge.rows(held(prepare.duplicate_key(TABLE), twice[:2])) == []
-
-
-@pytest.mark.parametrize(
-    ("file", "rule"),
-    [
-        ("gs://b/a.png|image/png", None),
-        ("https://h/a b|image/png", "GB109"),
-        ("http://h/a.png|image/png", "GB109"),
-        ("gs://b/a|", "GB110"),
-        ("gs://b/a\nb.png|image/png", "GB109"),
-    ],
-)
-def test_a_bad_media_uri_is_named_by_its_rule(judge: Judge, file: str, rule: str | None) -> None:
-    """With the key of its row."""
-    found = judge.rows(held(prepare.bad_media(TABLE), [("k_a", "no file"), ("k_b", f"file:{file}")]))
-    assert found == ([] if rule is None else [{"key": "k_b", "rule_id": rule}])
+    [found] = judge.rows(held(prepare.totals(TABLE), [("k_a", "x"), ("k_b", "xy")]))
+    assert found == {"row_count": 2, "total_size": 2 * size + 1, "largest": size + 1}
+    [found] = judge.rows(held(prepare.totals(TABLE), [("k_a", "x")])[:-1] + " WHERE FALSE)")
+    assert found == {"row_count": 0, "total_size": 0, "largest": 0}
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -511,7 +335,7 @@ def test_parts_hold_every_request_once_and_every_limit(
 ) -> None:
     """In order of keys; the count of parts is what the last one says."""
     requests = [(f"k_{i:03d}", "x" * length) for i, length in enumerate(lengths)]
-    [one] = judge.rows(held(prepare.totals(TABLE, max_line_bytes=10**6), [("k_000", "")]))
+    [one] = judge.rows(held(prepare.totals(TABLE), [("k_000", "")]))
     sizes = {key: one["largest"] + len(text) for key, text in requests}
     limits = Limits(rows=rows, size=size)
     largest = max(sizes.values())
@@ -540,6 +364,33 @@ def test_a_checksum_is_of_the_requests_and_not_of_their_order(judge: Judge) -> N
     assert len({checksum(requests), *map(checksum, others)}) == 4
 
 
+def test_a_sample_is_of_lines_as_a_file_would_hold_them(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In no order of the keys, the same however the rows lie, one at least; and within its bounds."""
+    requests = [(f'k_{i:02d}"é', "x" * i) for i in range(40)]
+    lines = [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=1), requests))]
+    request = {"contents": [{"parts": [{"text": "xxx"}], "role": "user"}]}
+    line = {"key": 'k_03"é', "request": request}
+    assert json.dumps(line, separators=(",", ":"), ensure_ascii=False) in lines
+    assert len(lines) == 40
+    assert lines not in (sorted(lines), sorted(lines, reverse=True))
+    monkeypatch.setattr(sampling, "MAX_ROWS", 20)
+    few = judge.rows(held(sampling.sample(TABLE, share=4), requests[::-1]))
+    assert [row["line"] for row in few] == lines[:5]
+    monkeypatch.setattr(sampling, "MAX_BYTES", len(f"{lines[0]}{lines[1]}".encode()))
+    assert [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=1), requests))] == lines[:2]
+    assert [row["line"] for row in judge.rows(held(sampling.sample(TABLE, share=4), requests))] == lines[:1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "chosen"), [(0, []), (1, [0]), (16, [*range(16)]), (32, [*range(0, 32, 2)]), (17, [*range(16)])]
+)
+def test_not_every_part_of_many_is_looked_into(parts: int, chosen: list[int]) -> None:
+    """Each look reads a whole part."""
+    assert sampling.chosen_parts(parts) == chosen
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats())
 def test_any_float_reads_as_googlesql_prints_it(judge: Judge, value: float) -> None:
@@ -554,49 +405,6 @@ def test_what_cannot_be_part_of_a_statement_is_refused() -> None:
         string_literal("\ud800")
     with pytest.raises(InvalidNameError, match="empty"):
         identifier("")
-
-
-READY = [
-    ('{"contents": [{"parts": [{"text": "x"}]}], "n": 1.50}', None),
-    ('{"contents": {"role": "user", "parts": [{"text": "x"}]}}', None),
-    (
-        '{"contents": [{"role": "user", "parts": [{}]}, {"role": "model"}], "tools": [{"googleSearch": {}}]}',
-        None,
-    ),
-    ('{"n": 1}', "GB106"),
-    ('{"contents": []}', "GB106"),
-    ('{"contents": "x"}', "GB106"),
-    ('{"contents": [{"role": "user"}, {"role": "bot"}]}', "GB107"),
-    ('{"contents": {"role": "bot"}}', "GB107"),
-    ('{"contents": [{}], "tools": [{}, {"retrieval": {"vertexRagStore": {}}}]}', "GB114"),
-    ('{"contents": [{}], "tools": [{"retrieval": {"vertex_rag_store": {"a": 1}}}]}', "GB114"),
-    ('{"contents": [], "cachedContent": "x"}', "GB105"),
-    ('{"contents": [], "cached_content": "x"}', "GB105"),
-    ("[1]", "no object"),
-    ("null", "no object"),
-    ("half", "no object"),
-    (None, "no object"),
-]
-
-
-@pytest.mark.parametrize(("text", "rule"), READY)
-def test_a_ready_made_request_is_taken_as_it_is_or_named_by_its_rule(
-    judge: Judge, text: str | None, rule: str | None
-) -> None:
-    """Out of a text that holds JSON; what is none becomes NULL and is found."""
-    value = "CAST(NULL AS STRING)" if text is None else string_literal(text)
-    statement = prepare.create_ready_made(
-        f"SELECT 7 AS key, {value} AS request",
-        table=TABLE,
-        key_column="key",
-        columns=[Column("key", "INT64"), Column("request", "STRING")],
-    )
-    query = select_of(statement)
-    [row] = judge.rows(query)
-    assert row["key"] == "k_7"
-    found = judge.rows(prepare.no_requests(TABLE).replace(TABLE.sql, f"({query})"))
-    expected = None if rule == "no object" else rule
-    assert found == ([] if rule is None else [{"key": "k_7", "rule_id": expected}])
 
 
 @pytest.mark.parametrize("column", [Column("request", "INT64"), Column("request", "JSON", "REPEATED")])

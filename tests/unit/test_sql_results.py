@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import googlesql
 import pytest
-from outcome_corpus import CORPUS, candidate, line, response
+from outcome_corpus import ASKED, CORPUS, asks, candidate, line, response, sent
 
+from airflow_batch_gemini.batch.allowance import Allowance
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Line, Reading, classify
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_of
+from airflow_batch_gemini.batch.repair import RepairPolicy
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import InvalidNameError
-from airflow_batch_gemini.sql import outcomes, results
+from airflow_batch_gemini.sql import latest, outcomes, publishing, repair, results
+from airflow_batch_gemini.sql.audit import audit
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
+from airflow_batch_gemini.sql.typed import type_of
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
-PUBLISHED = results.published_table(RESULTS, ERRORS, "b" * 32)
+PUBLISHED = publishing.published_table(RESULTS, ERRORS, "b" * 32)
+LOADED = results.LoadedBatch(batch_id="b" * 32, fingerprint="f" * 32, results=RESULTS, errors=ERRORS)
+PUBLICATION = publishing.Publication(batch=LOADED, rows=3)
 JOB = "projects/p-x/locations/us-central1/batchPredictionJobs/1"
 PART = PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=LANDED)
 PROVENANCE = outcomes.Provenance(
@@ -32,6 +41,8 @@ PROVENANCE = outcomes.Provenance(
     dag_id='it\'s a "dag" \\ `x`',
     run_id="manual__2026-09-01T00:00:00+00:00",
     batch_date="2026-09-01",
+    template_fingerprint="f" * 64,
+    template_version="v2",
 )
 PRO = price_of("gemini-2.5-pro")
 OUTCOME_COLUMNS = (
@@ -40,10 +51,18 @@ OUTCOME_COLUMNS = (
 )
 
 
-class Judge:
-    """GoogleSQL with our tables in its catalog."""
+def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Cut a table to what the reference implementation takes as one literal."""
+    left = list(names)
+    while left:
+        yield left[:size]
+        del left[:size]
 
-    def __init__(self) -> None:
+
+class Judge:
+    """GoogleSQL with our tables in its catalog; those of results have *more* columns."""
+
+    def __init__(self, more: Sequence[Column] = ()) -> None:
         googlesql.load()
         from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
         from zetasql.types import (
@@ -69,18 +88,24 @@ class Judge:
                 ("message", "STRING"),
             ],
             LANDED: [*landed, ("request", "JSON"), ("response", "JSON")],
-            OUTCOMES: [(c.name, c.type) for c in OUTCOME_COLUMNS],
-            RESULTS: [(c.name, c.type) for c in results.RESULTS],
+            OUTCOMES: [(c.name, type_of(c)) for c in (*OUTCOME_COLUMNS, *more)],
+            RESULTS: [(c.name, type_of(c)) for c in (*results.RESULTS, *more)],
             ERRORS: [(c.name, c.type) for c in results.ERRORS],
-            PUBLISHED: [("attempt", "STRING"), ("published_at", "TIMESTAMP")],
+            PUBLISHED: [("round", "INT64"), ("attempt", "STRING"), ("published_at", "TIMESTAMP")],
         }
+        self._analyzer, self._prepared = Analyzer, PreparedQuery
+        self.catalog = catalog.build()
         for table, columns in tables.items():
             built = TableBuilder(str(table))
             for name, kind in columns:
-                built = built.add_column(name, getattr(TypeKind, f"TYPE_{kind}"))
+                built = built.add_column(name, getattr(TypeKind, f"TYPE_{kind}", None) or self._type(kind))
             catalog = catalog.add_table(built.build())
         self.catalog = catalog.build()
-        self._analyzer, self._prepared = Analyzer, PreparedQuery
+
+    def _type(self, name: str) -> Any:
+        """Let GoogleSQL read the name of a STRUCT or an ARRAY."""
+        [found] = self.analyse(f"SELECT CAST(NULL AS {name}) AS x").output_column_list
+        return found.column.type
 
     def analyse(self, sql: str) -> Any:
         return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
@@ -115,11 +140,19 @@ def judge() -> Judge:
     return Judge()
 
 
-def inline(sql: str, keys: list[str], lines: list[tuple[str, dict[str, Any]]]) -> str:
+def inline(
+    sql: str,
+    keys: list[str],
+    lines: list[tuple[str, dict[str, Any]]],
+    requests: Mapping[str, Any] | None = None,
+) -> str:
     """Put rows in the place of the tables."""
-    requests = ", ".join(f"STRUCT({string_literal(key)} AS key)" for key in keys)
+    asked = {key: (requests or {}).get(key, ASKED) for key in keys}
+    requests_ = ", ".join(
+        f"STRUCT({string_literal(key)} AS key, {_json(found)} AS request)" for key, found in asked.items()
+    )
     landed = ", ".join(f"STRUCT({_landed(key, found)})" for key, found in [*lines, ("", line())])
-    sql = sql.replace(f"`{REQUESTS}`", f"(SELECT * FROM UNNEST([{requests}]))")
+    sql = sql.replace(f"`{REQUESTS}`", f"(SELECT * FROM UNNEST([{requests_}]))")
     return sql.replace(f"`{LANDED}`", f"(SELECT * FROM UNNEST([{landed}]) WHERE key != '')")
 
 
@@ -130,11 +163,14 @@ def _landed(key: str, found: dict[str, Any]) -> str:
             f"{string_literal(key)} AS key",
             f"{'CAST(NULL AS STRING)' if status is None else string_literal(status)} AS status",
             f"{string_literal(found['processed_time'])} AS processed_time",
-            "CAST(NULL AS JSON) AS response"
-            if answer is None
-            else f"PARSE_JSON({string_literal(json.dumps(answer))}) AS response",
+            f"{_json(answer)} AS response",
+            f"{_json(found.get('request'))} AS request",
         ]
     )
+
+
+def _json(document: Any) -> str:
+    return "CAST(NULL AS JSON)" if document is None else f"PARSE_JSON({string_literal(json.dumps(document))})"
 
 
 def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
@@ -144,6 +180,8 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
         "key": key,
         "outcome": reading.outcome.value,
         "reason": reading.reason,
+        "path": None,
+        "verified": reading.verified,
         "code": reading.code,
         "status": reading.status,
         "message": reading.message,
@@ -168,6 +206,9 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
         "job_name": JOB,
         "part": 0,
         "epoch": 1,
+        "round": 0,
+        "template_fingerprint": "f" * 64,
+        "template_version": "v2",
         "copy_of": None,
         "fingerprint": None,
         "dag_id": PROVENANCE.dag_id,
@@ -176,26 +217,30 @@ def expected(key: str, reading: Reading, price: Price | None) -> dict[str, Any]:
     }
 
 
-def reference(lines: dict[str, dict[str, Any]], shape: Shape) -> dict[str, Reading]:
+def reference(
+    lines: dict[str, dict[str, Any]], shape: Shape, columns: Typed = NO_COLUMNS
+) -> dict[str, Reading]:
     read = [
         Line(
             key=key,
             status=found.get("status"),
             processed_time=found["processed_time"],
             response=found.get("response"),
+            echo=found.get("request"),
         )
         for key, found in lines.items()
     ]
-    return classify(list(lines), read, shape)
+    return classify(list(lines), read, shape, {key: sent(key) for key in lines}, columns)
 
 
 @pytest.mark.parametrize("shape", list(Shape))
 def test_the_sql_and_the_reference_judge_every_line_of_the_corpus_alike(judge: Judge, shape: Shape) -> None:
     """GoogleSQL's own evaluation of our query gives what batch/outcome.py gives, column by column."""
     sql = outcomes.classify([PART], PROVENANCE, shape=shape, price=PRO)
-    found = judge.rows(
-        inline(sql, [f"k_{key}" for key in CORPUS], [(f"k_{k}", v) for k, v in CORPUS.items()])
-    )
+    found = []
+    for names in batched(CORPUS, 200):
+        lines, requests = [(f"k_{n}", CORPUS[n]) for n in names], {f"k_{n}": sent(n) for n in names}
+        found += judge.rows(inline(sql, list(requests), lines, requests))
     by_key = {row["key"]: row for row in found}
     wrong = {
         key: (difference(by_key[key], expected(key, reading, PRO)))
@@ -233,6 +278,49 @@ def test_of_two_lines_with_one_key_success_wins_and_then_the_later_one(judge: Ju
         assert {row["key"]: row["text"] for row in found} == {k: r.text for k, r in wanted.items()}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_any_mix_of_doubled_dropped_and_swapped_lines_is_accounted_for_alike(judge: Judge, seed: int) -> None:
+    """Each key has one outcome, and it is the reference's."""
+    chance = random.Random(seed)
+    requests = {f"k_{n}": asks(f"prompt {n % 50}") for n in range(120)}
+    lines: list[tuple[str, dict[str, Any]]] = []
+    for key, request in requests.items():
+        for _ in range(chance.choice((0, 1, 1, 1, 2, 3))):
+            echo = request if chance.random() < 0.7 else chance.choice([*requests.values(), None, {}])
+            time = f"2026-09-01T10:{len(lines) // 60:02d}:{len(lines) % 60:02d}.000+00:00"
+            lines.append((key, {**CORPUS[chance.choice(MIXED)], "request": echo, "processed_time": time}))
+    chance.shuffle(lines)
+    sql = outcomes.classify([PART], PROVENANCE, shape=Shape.OBJECT, price=PRO)
+    found = judge.rows(inline(sql, list(requests), lines, requests))
+    read = [
+        Line(
+            key=k,
+            status=v["status"],
+            processed_time=v["processed_time"],
+            response=v["response"],
+            echo=v["request"],
+        )
+        for k, v in lines
+    ]
+    wanted = classify(list(requests), read, Shape.OBJECT, requests)
+    assert len(found) == len(wanted)
+    assert {
+        f"k_{row['key']}": (row["outcome"], row["reason"], row["verified"], row["text"]) for row in found
+    } == {key: (one.outcome, one.reason, one.verified, one.text) for key, one in wanted.items()}
+    assert {"succeeded", "mismatched", "missing", "failed"} <= {row["outcome"] for row in found}
+
+
+MIXED = [
+    "answer_object",
+    "answer_object",
+    "answer_cut",
+    "error_plain",
+    "error_429",
+    "finish_MAX_TOKENS",
+    "block_SAFETY",
+]
+
+
 def test_a_line_in_another_parts_output_is_no_answer(judge: Judge) -> None:
     """Rows are joined by part and key."""
     other = PartTables(
@@ -268,7 +356,7 @@ def test_the_classification_is_googlesql_whatever_the_output_table_looks_like(
     row = (
         f"STRUCT('k_a' AS key, '' AS status, CAST('2026-09-01 10:00:00+00' AS {types['time']}) AS processed_time, "
         + (f"JSON '{answer}'" if response_type == "JSON" else f"'{answer}'")
-        + " AS response)"
+        + " AS response, CAST(NULL AS JSON) AS request)"
     )
     sql = sql.replace(f"`{LANDED}`", f"(SELECT * FROM UNNEST([{row}]))")
     [found] = judge.rows(inline(sql, ["k_a"], []))
@@ -285,7 +373,7 @@ def test_without_any_output_every_row_is_missing(judge: Judge) -> None:
     assert [(row["outcome"], row["reason"], row["retryable"]) for row in found] == [
         ("missing", "NO_LINE", True)
     ] * 2
-    judge.analyse(outcomes.audit([part], OUTCOMES))
+    judge.analyse(audit([part], OUTCOMES))
 
 
 BESIDE = Beside(copies=TableName.parse("p-x.d.copies"), rejected=TableName.parse("p-x.d.rejected"))
@@ -295,7 +383,8 @@ MARKED = replace(PART, fingerprinted=True)
 def test_a_copy_has_the_outcome_of_the_row_that_was_sent_and_cost_nothing(judge: Judge) -> None:
     """It is named by its fingerprint; tokens and cost are told of the one request that was paid for."""
     sql = outcomes.classify([MARKED], PROVENANCE, shape=Shape.TEXT, price=PRO, beside=BESIDE)
-    sent = "STRUCT('k_a' AS key, 'f1' AS fingerprint), STRUCT('k_b', 'f2')"
+    asked = f"PARSE_JSON({string_literal(json.dumps(ASKED))})"
+    sent = f"STRUCT('k_a' AS key, 'f1' AS fingerprint, {asked} AS request), STRUCT('k_b', 'f2', {asked})"
     copies = "STRUCT('k_c' AS key, 'f1' AS fingerprint), STRUCT('k_d', 'f1'), STRUCT('k_e', 'f2')"
     rejected = "STRUCT('f' AS key, 'GB108' AS rule, 'too large' AS message)"
     tables = {REQUESTS: sent, BESIDE.copies: copies, BESIDE.rejected: rejected}
@@ -343,15 +432,11 @@ def test_the_cost_of_a_long_prompt_is_the_long_context_price(judge: Judge) -> No
     assert found == {"200000": Decimal("0.12505"), "200001": Decimal("0.25007625")}
 
 
-def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) -> None:
-    """Three tables, one transaction, whose turn it is, two merges."""
-    script = results.publish(
-        batch_id="b" * 32,
-        attempt="0199-a",
-        outcomes=OUTCOMES,
-        results=RESULTS,
-        errors=ERRORS,
-        published=PUBLISHED,
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge, number: int) -> None:
+    """Three tables, one transaction, whose turn it is, two merges, and whether all rows are there."""
+    script = publishing.publish(
+        replace(PUBLICATION, round=number), attempt="0199-a", outcomes=OUTCOMES, published=PUBLISHED
     )
     assert judge.analyse_script(script) == [
         "ResolvedCreateTableStmt",
@@ -360,16 +445,43 @@ def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) ->
         "ResolvedBeginStmt",
         "ResolvedUpdateStmt",
         "ResolvedQueryStmt",
+        *["ResolvedQueryStmt"] * number,
         "ResolvedMergeStmt",
         "ResolvedMergeStmt",
+        "ResolvedQueryStmt",
         "ResolvedCommitStmt",
     ]
 
 
+@pytest.mark.parametrize("fingerprinted", [False, True])
+@pytest.mark.parametrize("limit", [None, 5])
+def test_the_statements_of_a_repair_are_googlesql(
+    judge: Judge, fingerprinted: bool, limit: int | None
+) -> None:
+    """What is asked of the tables, and what makes the requests of a round."""
+    policy = RepairPolicy()
+    treatments = policy.treatments(round=1)
+    allowance = Allowance(max_rows=limit, max_nano=limit, row_costs=(1, 2, 3) if limit else ())
+    judge.analyse(repair.standings(LOADED))
+    judge.analyse(repair.deserving(LOADED, policy, treatments))
+    judge.analyse(repair.copies_of([REQUESTS, REQUESTS], TableName.parse("p-x.d.copies")))
+    made = repair.create_repairs(
+        TableName.parse("p-x.d.made"),
+        LOADED,
+        requests=[REQUESTS, REQUESTS],
+        fingerprinted=fingerprinted,
+        policy=policy,
+        treatments=treatments,
+        allowance=allowance,
+    )
+    found = [column.name for column in judge.analyse(made).output_column_list]
+    assert found == ["key", "fingerprint", "request"] if fingerprinted else ["key", "request"]
+
+
 def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge) -> None:
     """One row per outcome, and two for the lines."""
-    judge.analyse(outcomes.audit([PART], OUTCOMES))
-    judge.analyse(outcomes.audit([PART, PART], OUTCOMES))
+    judge.analyse(audit([PART], OUTCOMES))
+    judge.analyse(audit([PART, PART], OUTCOMES))
 
 
 def test_the_judge_refuses_what_is_not_googlesql(judge: Judge) -> None:
@@ -423,7 +535,8 @@ def test_what_cannot_be_a_literal_is_refused() -> None:
     [
         ([Column("key", "STRING"), Column("part", "INT64")], []),
         ([Column("KEY", "STRING", "REQUIRED"), Column("part", "INT64"), Column("more", "JSON")], []),
-        ([Column("key", "STRING")], ["part INT64 is missing"]),
+        ([Column("key", "STRING")], []),
+        ([Column("part", "INT64")], ["key STRING is missing"]),
         ([Column("key", "BYTES"), Column("part", "INT64")], ["key is NULLABLE BYTES, not STRING"]),
         (
             [Column("key", "STRING", "REPEATED"), Column("part", "INT64")],
@@ -434,5 +547,19 @@ def test_what_cannot_be_a_literal_is_refused() -> None:
 def test_a_table_that_cannot_take_the_rows_is_told_column_by_column(
     found: list[Column], wrong: list[str]
 ) -> None:
-    """A user's own columns beside ours do no harm."""
+    """A user's own columns beside ours do no harm, and what is missing can be added, but for whose row it is."""
     assert results.clashes([Column("key", "STRING"), Column("part", "INT64")], found) == wrong
+
+
+def test_what_is_added_to_a_table_is_googlesql(judge: Judge) -> None:
+    """Whatever it is; what is there is left alone."""
+    lacks = results.lacking(results.RESULTS, [Column("KEY", "STRING"), Column("batch_id", "STRING")])
+    assert {"key", "batch_id"}.isdisjoint(column.name for column in lacks)
+    assert judge.analyse_script(results.extend(RESULTS, lacks)) == ["ResolvedAlterTableStmt"]
+
+
+def test_the_view_of_the_newest_answers_is_googlesql(judge: Judge) -> None:
+    """It lies beside the results."""
+    view = latest.view_of(RESULTS)
+    assert str(view) == f"{RESULTS}_latest"
+    assert judge.analyse_script(latest.create_view(view, RESULTS)) == ["ResolvedCreateViewStmt"]

@@ -13,6 +13,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
+from airflow_batch_gemini.task_groups._wiring import newest
 from airflow_batch_gemini.task_groups.gemini_batch import GeminiBatchGroup, gemini_batch
 
 JOB: dict[str, Any] = {
@@ -59,6 +60,7 @@ def test_options_reach_the_tasks_they_are_meant_for(dag: DAG) -> None:
         group_id="nightly",
         errors_table="p.d.bad",
         project_id="payer",
+        price={"input": 1, "output": 2},
         gcp_conn_id="ours",
         dedupe=True,
         submit={"labels": {"team": "a"}},
@@ -70,6 +72,7 @@ def test_options_reach_the_tasks_they_are_meant_for(dag: DAG) -> None:
     submit, wait = dag.get_task("nightly.submit"), dag.get_task("nightly.wait")
     assert (prepare.dedupe, prepare.project_id, prepare.results_table) == (True, "payer", None)
     assert (load.project_id, load.deferrable) == ("landlord", True)
+    assert prepare.price == load.price == {"input": 1, "output": 2}
     assert (load.results_table, load.errors_table) == ("p.d.t", "p.d.bad")
     assert submit.partial_kwargs["labels"] == {"team": "a"}
     assert wait.partial_kwargs["poll_interval"] == 7
@@ -99,6 +102,13 @@ def test_an_incremental_batch_looks_into_the_table_it_lands_in(dag: DAG) -> None
         ({"load": {"batchdate": "x"}}, "load= sets batchdate: .*did you mean batch_date"),
         ({"load": {"results_table": "x"}}, "load= sets results_table: the group does that"),
         ({"load": {"max_corrupt_lines": -1}}, "max_corrupt_lines=-1"),
+        ({"rounds": 1, "repair": {"polcy": {}}}, "repair= sets polcy: .*did you mean policy"),
+        ({"rounds": 1, "repair": {"round": 3}}, "repair= sets round: the group does that"),
+        ({"rounds": 1, "repair": {"policy": {"invalid": "pray"}}}, "pray"),
+        ({"repair": {"max_rows": 3}}, "repair= is for rounds=, and there are none"),
+        ({"rounds": 10}, "rounds=10 is not a number from 0 to 9"),
+        ({"rounds": -1}, "rounds=-1 is not a number"),
+        ({"rounds": True}, "rounds=True is not a number"),
         ({"approval": {"subjct": "x"}}, "approval= sets subjct: .*did you mean subject"),
         ({"approval": {"options": ["a"]}}, "approval= sets options: the group does that"),
         ({"dedupe": True, "on_lint": "pass"}, "on_lint='pass' is none of"),
@@ -148,8 +158,41 @@ def test_two_groups_live_in_one_dag(dag: DAG) -> None:
     assert {name.partition(".")[0] for name in wired(dag)} == {"a", "b"}
 
 
-@pytest.mark.parametrize("options", [{}, {"approval": True}, {"teardown": True}])
-def test_what_follows_the_group_follows_the_load(dag: DAG, options: Any) -> None:
+def test_rounds_hang_one_after_the_other(dag: DAG) -> None:
+    """Each is chosen from the first batch once the round before has landed; the last word has one task."""
+    group = gemini_batch(**CALL, rounds=2, repair={"max_rows": 5})
+    found = {name.removeprefix("gemini_batch."): upstream for name, upstream in wired(dag).items()}
+    for suffix, before in (("_1", "load"), ("_2", "load_1")):
+        assert found[f"repair{suffix}"] == [f"gemini_batch.{before}", "gemini_batch.prepare"]
+        assert found[f"submit{suffix}"] == [f"gemini_batch.repair{suffix}"]
+        assert found[f"wait{suffix}"] == [f"gemini_batch.submit{suffix}"]
+        assert found[f"load{suffix}"] == [f"gemini_batch.repair{suffix}", f"gemini_batch.wait{suffix}"]
+    assert found["report"] == [f"gemini_batch.load{suffix}" for suffix in ("", "_1", "_2")]
+    assert group.output.operator is dag.get_task("gemini_batch.report")
+    repairs = [dag.get_task(f"gemini_batch.repair_{number}") for number in (1, 2)]
+    assert [(one.round, one.max_rows, one.results_table) for one in repairs] == [
+        (1, 5, "p.d.t"),
+        (2, 5, "p.d.t"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reports", "last"),
+    [
+        ([{"n": 0}, None, None], {"n": 0}),
+        ([{"n": 0}, {"n": 1}, None], {"n": 1}),
+        ([{"n": 0}, {"n": 1}, {"n": 2}], {"n": 2}),
+    ],
+)
+def test_the_report_is_that_of_the_last_round_that_was_not_skipped(reports: Any, last: Any) -> None:
+    """Airflow hands over nothing for a task that was skipped."""
+    assert newest(reports) == last
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"approval": True}, {"teardown": True}, {"teardown": True, "rounds": 1}]
+)
+def test_what_follows_the_group_follows_the_last_report(dag: DAG, options: Any) -> None:
     """Neither a teardown nor a gate is between them, and the group comes back from Airflow's database."""
 
     @task
@@ -158,7 +201,7 @@ def test_what_follows_the_group_follows_the_load(dag: DAG, options: Any) -> None
     group = gemini_batch(**CALL, **options)
     assert isinstance(group, GeminiBatchGroup)
     group >> after()
-    assert wired(dag)["after"] == ["gemini_batch.load"]
+    assert wired(dag)["after"] == [f"gemini_batch.{'report' if 'rounds' in options else 'load'}"]
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     assert set(stored.task_dict) == set(dag.task_dict)
 

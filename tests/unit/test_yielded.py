@@ -37,14 +37,14 @@ def test_rows_come_in_batches_and_one_dict_may_be_filled_again_and_again() -> No
 
     def rows() -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = {}
-        for i in range(2500):
+        for i in range(750):
             row["key"] = i
             yield row
 
     batches = list(yielded_batches(rows()))
-    assert [len(batch.rows) for batch in batches] == [1000, 1000, 500]
-    assert [row["key"] for batch in batches for row in batch.rows] == list(range(2500))
-    assert batches[2].place(4) == "rows= row 2005"
+    assert [len(batch.rows) for batch in batches] == [300, 300, 150]
+    assert [row["key"] for batch in batches for row in batch.rows] == list(range(750))
+    assert batches[2].place(4) == "rows= row 605"
     assert batches[0].columns is None
     assert list(yielded_batches(iter(()))) == []
 

@@ -28,7 +28,7 @@ from airflow_batch_gemini.exceptions import (
     ServiceError,
     SubmitRefusedError,
 )
-from airflow_batch_gemini.hooks import _vertex
+from airflow_batch_gemini.hooks import _vertex, gemini_batch
 from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
@@ -594,3 +594,91 @@ def test_the_hook_gives_what_the_table_of_states_is_asked_with(hostile: Hostile)
     first, second = hook.get(NAME), hook.get(NAME)
     hook.close()
     assert first == second == replace(first)
+
+
+COUNT = {
+    "project_id": "demo",
+    "location": "us-central1",
+    "model": "publishers/google/models/gemini-2.5-flash",
+}
+
+
+def test_tokens_are_counted_and_nothing_is_billed(hook: GeminiBatchHook, cloud: LocalCloud) -> None:
+    """Four characters a token there; a field that counts nothing, or that no client knows, does no harm."""
+    before = cloud.parts.vertex.book.bills()
+    request = {
+        "contents": [{"role": "user", "parts": [{"text": "x" * 40, "brandNew": 1}]}],
+        "system_instruction": {"parts": [{"text": "y" * 20}]},
+        "generationConfig": {"maxOutputTokens": 5},
+        "labels": {"a": "b"},
+    }
+    assert hook.count_tokens(**COUNT, request=request) == 15
+    assert cloud.parts.vertex.book.bills() == before
+
+
+def test_tokens_of_a_text_for_a_vector_are_counted(hook: GeminiBatchHook, cloud: LocalCloud) -> None:
+    """Its request has one content and no turns."""
+    request = {"content": {"parts": [{"text": "x" * 40}]}}
+    assert (
+        hook.count_tokens(
+            **COUNT | {"model": "publishers/google/models/gemini-embedding-001"}, request=request
+        )
+        == 10
+    )
+
+
+def test_a_count_that_fails_is_told_without_the_prompt(hook: GeminiBatchHook, cloud: LocalCloud) -> None:
+    """The status says why; what was asked stays where it was."""
+    request = {"contents": [{"role": "user", "parts": [{"text": "planted"}]}]}
+    with pytest.raises(
+        ServiceError, match=r"counted with publishers/google/models/gemini-9 \(HTTP 404\)"
+    ) as found:
+        hook.count_tokens(**COUNT | {"model": "publishers/google/models/gemini-9"}, request=request)
+    assert found.value.http_status == 404
+    assert "planted" not in str(found.value)
+
+
+def test_a_short_outage_is_counted_through(hostile: Hostile) -> None:
+    """Counting changes nothing, so it may be asked for again; a lost connection counts as an outage."""
+    hostile.answers = [(503, error_of(503)), (0, b""), (200, b'{"totalTokens": 3}')]
+    assert GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"]) == 3
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"<html>", b'{"totalTokens": "many"}'])
+def test_an_answer_that_counts_nothing_is_an_error(hostile: Hostile, body: bytes) -> None:
+    """A proxy answers 200 as well."""
+    hostile.answers = [(200, body)]
+    with pytest.raises(ServiceError, match=r"\((ValueError|JSONDecodeError)\)"):
+        GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"])
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 307])
+def test_a_definite_refusal_is_asked_for_once(hostile: Hostile, status: int) -> None:
+    """Nor is a prompt sent on to wherever an answer points."""
+    hostile.answers = [(status, error_of(status))]
+    with pytest.raises(ServiceError) as found:
+        GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"])
+    assert found.value.http_status == status
+    place = "projects/demo/locations/us-central1/publishers/google/models/gemini-2.5-flash"
+    assert set(hostile.requests) == {f"POST /v1/{place}:countTokens"}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_count_that_is_refused_for_now_is_given_up(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """It is asked for again, but the preparation does not wait long for what it can do without."""
+    monkeypatch.setattr(gemini_batch, "COUNT_SECONDS", 0.5)
+    hostile.answers = [(status, error_of(status))]
+    with pytest.raises(ServiceError, match=rf"\(HTTP {status}\)"):
+        GeminiBatchHook().count_tokens(**COUNT, request=LINE["request"])
+
+
+def test_what_cannot_even_be_written_down_is_not_counted(hostile: Hostile) -> None:
+    """Nor does it fail otherwise than a count does."""
+    deep: dict[str, Any] = {}
+    for _ in range(400):
+        deep = {"a": deep}
+    with pytest.raises(ServiceError, match=r"\(ValueError\)"):
+        GeminiBatchHook().count_tokens(**COUNT, request={"contents": [deep]})
+    assert hostile.requests == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as setting
 from typing import cast
 
 from .errors import invalid, unsupported
@@ -69,7 +70,8 @@ class Field:
     name: str
     type: Type
     required: bool = False
-    description: str | None = None
+    description: str | None = setting(default=None, compare=False)
+    """Says nothing of the type: STRUCTs that differ in it alone are one type."""
 
 
 @dataclass(frozen=True, slots=True)

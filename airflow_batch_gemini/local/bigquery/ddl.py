@@ -74,6 +74,11 @@ class Ddl:
                 return Done(f"CREATE_{kind}", old, operation="SKIP")
             if old is not None and not node.args.get("replace"):
                 raise duplicate(kind.title(), f"{project}:{dataset}.{name}")
+            if old is not None and (old.view is not None) != (kind == "VIEW"):
+                now = "TABLE" if old.view is None else "VIEW"
+                raise invalid_query(
+                    f"{old.full_name} is not allowed for this operation because it is a {now}"
+                )
             return made(node, (project, dataset, name), properties, old)
 
     def _table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+_MOMENT = r"TRY_CAST(regexp_replace(s, '([+-])([0-9])(:[0-9]{2})?$', '\10\2\3') AS TIMESTAMPTZ)"
 # Each `x_or_null(s)` gets a twin `x(s)` that raises BigQuery's message instead of giving NULL.
 _PARSERS = {
     "int64": r"CASE WHEN regexp_full_match(s, '\s*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)\s*') "
@@ -13,16 +14,16 @@ _PARSERS = {
     r"THEN TRY_CAST(trim(s) AS DECIMAL(38,9)) END",
     "bool": "CASE lower(s) WHEN 'true' THEN true WHEN 'false' THEN false END",
     "date": r"CASE WHEN regexp_full_match(s, '\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}\s*') "
-    "THEN TRY_CAST(trim(s) AS DATE) END",
+    "AND year(TRY_CAST(trim(s) AS DATE)) BETWEEN 1 AND 9999 THEN TRY_CAST(trim(s) AS DATE) END",
     "time": r"CASE WHEN regexp_full_match(s, '([01]?[0-9]|2[0-3]):[0-5]?[0-9]:[0-5]?[0-9](\.[0-9]{0,6})?') "
     r"THEN TRY_CAST(regexp_replace(s, '\.$', '') AS TIME) END",
     "datetime": r"CASE WHEN regexp_full_match(s, '[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
     r"([ Tt]([01]?[0-9]|2[0-3]):[0-5]?[0-9]:[0-5]?[0-9](\.[0-9]{0,6})?)?') "
-    r"THEN TRY_CAST(regexp_replace(s, '\.$', '') AS TIMESTAMP) END",
+    r"AND s NOT LIKE '0000-%' THEN TRY_CAST(regexp_replace(s, '\.$', '') AS TIMESTAMP) END",
     "timestamp": r"CASE WHEN regexp_full_match(s, '[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
     r"([ Tt]([01]?[0-9]|2[0-3]):[0-5]?[0-9]:[0-5]?[0-9](\.[0-9]{0,6})?)?"
     r"([zZ]| ?[+-][0-9]{1,2}(:[0-9]{2})?| [A-Za-z_]+(/[A-Za-z_+0-9-]+)*)?') "
-    r"THEN TRY_CAST(regexp_replace(s, '([+-])([0-9])(:[0-9]{2})?$', '\10\2\3') AS TIMESTAMPTZ) END",
+    rf"AND epoch_us({_MOMENT}) BETWEEN -62135596800000000 AND 253402300799999999 THEN {_MOMENT} END",
 }
 
 _FRACTION = (

@@ -14,6 +14,7 @@ import orjson
 from airflow_batch_gemini.local.dice import Dice, draw
 from airflow_batch_gemini.local.vertex.faults import NO_FAULTS, RowFaults
 from airflow_batch_gemini.local.vertex.filling import Filler
+from airflow_batch_gemini.local.vertex.media import Read, no_file
 from airflow_batch_gemini.local.vertex.records import Tokens, timestamp
 from airflow_batch_gemini.local.vertex.schemas import compile_schema
 from airflow_batch_gemini.local.vertex.tokens import all_parts, count_text, prompt_text, prompt_tokens
@@ -71,11 +72,18 @@ def fit_schema(request: dict[str, Any], seed: int) -> Draft:
 
 
 def compose(
-    request: dict[str, Any], draft: Draft, *, model: str, seed: int, faults: RowFaults = NO_FAULTS
+    request: dict[str, Any],
+    draft: Draft,
+    *,
+    model: str,
+    seed: int,
+    faults: RowFaults = NO_FAULTS,
+    read: Read = no_file,
 ) -> Answer:
     """Put a draft into the service's shape: finish reasons, token counts, versions, the row's troubles."""
     config = request.get("generationConfig", {})
-    prompt = draft.prompt if draft.prompt is not None else prompt_tokens(request)
+    counted = prompt_tokens(request, model=model, read=read)
+    prompt = draft.prompt if draft.prompt is not None else sum(counted.values())
     cached = prompt // 2 if faults.cached else 0
     if faults.blocked:
         tokens = Tokens(prompt=prompt, cached=cached)

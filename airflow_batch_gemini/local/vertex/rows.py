@@ -19,6 +19,7 @@ from airflow_batch_gemini.local.vertex.casing import camelled
 from airflow_batch_gemini.local.vertex.embeddings import embed
 from airflow_batch_gemini.local.vertex.faults import RowFaults, row_error, row_faults
 from airflow_batch_gemini.local.vertex.importer import SiblingType, coerced, is_output_line
+from airflow_batch_gemini.local.vertex.media import Read, no_file
 from airflow_batch_gemini.local.vertex.records import Tokens
 from airflow_batch_gemini.local.vertex.requests import RowError, check_request, echoed
 
@@ -49,6 +50,8 @@ class Desk:
     siblings: Mapping[str, SiblingType]
     normalise: bool
     rows: int
+    read: Read = no_file
+    """Reads the files that requests point to."""
 
 
 def answer_row(desk: Desk, row: int, read: ReadLine) -> RowResult:
@@ -105,7 +108,7 @@ def _respond(desk: Desk, request: Any, faults: RowFaults) -> tuple[dict[str, Any
     if faults.error:
         raise row_error(desk.knobs.row_error_code)
     draft = desk.source(request, desk.seed)
-    answer = compose(request, draft, model=desk.model, seed=desk.seed, faults=faults)
+    answer = compose(request, draft, model=desk.model, seed=desk.seed, faults=faults, read=desk.read)
     return answer.response, 1, answer.tokens
 
 

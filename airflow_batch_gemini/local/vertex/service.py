@@ -14,7 +14,6 @@ from airflow_batch_gemini.local.bigquery import Warehouse
 from airflow_batch_gemini.local.errors import CloudError, failed_precondition, invalid, not_found
 from airflow_batch_gemini.local.knobs import KnobBoard
 from airflow_batch_gemini.local.settings import Settings
-from airflow_batch_gemini.local.storage.errors import StorageError
 from airflow_batch_gemini.local.storage.store import Storage
 from airflow_batch_gemini.local.vertex.answers import Source, compose, echo, fit_schema
 from airflow_batch_gemini.local.vertex.bodies import read_wish
@@ -23,6 +22,7 @@ from airflow_batch_gemini.local.vertex.casing import camel, camelled
 from airflow_batch_gemini.local.vertex.engine import Engine
 from airflow_batch_gemini.local.vertex.faults import row_error, row_faults
 from airflow_batch_gemini.local.vertex.filters import parse_filter
+from airflow_batch_gemini.local.vertex.media import reader
 from airflow_batch_gemini.local.vertex.models import Model, find_model
 from airflow_batch_gemini.local.vertex.openai import OpenAi
 from airflow_batch_gemini.local.vertex.records import Job, filterable, project_number, resource
@@ -31,7 +31,6 @@ from airflow_batch_gemini.local.vertex.tokens import prompt_characters, prompt_t
 from airflow_batch_gemini.local.vertex.work import Bench
 
 PAGE_SIZE = 100
-_LARGEST_IMAGE = 20_000_000
 
 
 class Vertex:
@@ -173,7 +172,9 @@ class Vertex:
             if faults.error:
                 raise row_error(self._board.now.row_error_code)
             draft = self._bench.source()(request, self._seed)
-            answer = compose(request, draft, model=model.id, seed=self._seed, faults=faults)
+            answer = compose(
+                request, draft, model=model.id, seed=self._seed, faults=faults, read=reader(self._storage)
+            )
         except RowError as error:
             raise CloudError(error.code, error.message) from None
         self.book.bill_call(model.id, answer.tokens)
@@ -181,19 +182,20 @@ class Vertex:
 
     def count_tokens(self, model_name: str, location: str, body: Any) -> dict[str, Any]:
         """Count the tokens of a prompt; never billed."""
-        self._model(model_name, location)
+        model = self._model(model_name, location)
         request = camelled(body)
         if not isinstance(request, dict):
             raise invalid("The request body is not a JSON object.")
         if isinstance(request.get("instances"), list) and "contents" not in request:
             texts = [str(item.get("content", "")) for item in request["instances"] if isinstance(item, dict)]
             request = {"contents": [{"role": "user", "parts": [{"text": text} for text in texts]}]}
-        tokens = prompt_tokens(request)
-        answer: dict[str, Any] = {
-            "totalTokens": tokens,
+        counted = prompt_tokens(request, model=model.id, read=reader(self._storage))
+        details = [{"modality": name, "tokenCount": tokens} for name, tokens in counted.items() if tokens]
+        return {
+            "totalTokens": sum(counted.values()),
             "totalBillableCharacters": prompt_characters(request),
+            "promptTokensDetails": details,
         }
-        return answer | {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}]}
 
     def _model(self, name: str, location: str) -> Model:
         return find_model(name, location=location, extra=self._board.now.extra_models)
@@ -212,20 +214,9 @@ class Vertex:
                 base_url=settings.openai_base_url,
                 model=settings.openai_model,
                 api_key=settings.openai_api_key,
-                read=self._read,
+                read=reader(self._storage),
             )
         return sources
-
-    def _read(self, uri: str) -> bytes | None:
-        """Return an object of the local storage, when there is one and it is of a size to be sent along."""
-        bucket, _, name = uri.removeprefix("gs://").partition("/")
-        try:
-            if not uri.startswith("gs://") or self._storage.stat(bucket, name).size > _LARGEST_IMAGE:
-                return None
-            with self._storage.open(bucket, name) as file:
-                return file.read()
-        except StorageError:
-            return None
 
 
 def _job_id(seed: int, sequence: int) -> str:

@@ -1,13 +1,13 @@
-"""Counting tokens: four characters each, and a constant per piece of media."""
+"""Counting tokens: four characters each, and media by their own rules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from airflow_batch_gemini.local.vertex.media import Read, media_tokens, no_file
+
 CHARACTERS_PER_TOKEN = 4
-MEDIA_TOKENS = {"image": 258, "video": 2_630, "audio": 1_920, "application": 258}
-"""One image or page; ten seconds of video at 263 a second; one minute of audio at 32 a second."""
 
 
 def count_text(characters: int) -> int:
@@ -47,15 +47,15 @@ def prompt_characters(request: dict[str, Any]) -> int:
     return sum(len(part["text"]) for part in all_parts(request) if isinstance(part.get("text"), str))
 
 
-def prompt_tokens(request: dict[str, Any]) -> int:
-    """Return the tokens of the whole prompt: text and media."""
-    total = count_text(prompt_characters(request))
+def prompt_tokens(request: dict[str, Any], *, model: str, read: Read = no_file) -> dict[str, int]:
+    """Return the tokens of the whole prompt by modality; text is there, if only with none."""
+    found = {"TEXT": count_text(prompt_characters(request))}
+    config = request.get("generationConfig")
+    level = str(config.get("mediaResolution") or "") if isinstance(config, dict) else ""
     for part in all_parts(request):
-        media = part.get("fileData") or part.get("inlineData")
-        if isinstance(media, dict):
-            kind = str(media.get("mimeType", "")).partition("/")[0]
-            total += MEDIA_TOKENS.get(kind, MEDIA_TOKENS["application"])
-    return total
+        if media := media_tokens(part, model=model, level=level, read=read):
+            found[media[0]] = found.get(media[0], 0) + media[1]
+    return found
 
 
 def prompt_text(request: dict[str, Any]) -> str:

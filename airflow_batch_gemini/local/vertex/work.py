@@ -22,6 +22,7 @@ from airflow_batch_gemini.local.storage.store import Storage
 from airflow_batch_gemini.local.vertex.answers import Source
 from airflow_batch_gemini.local.vertex.export import choose_output, export, export_increment
 from airflow_batch_gemini.local.vertex.intake import Intake, take_in
+from airflow_batch_gemini.local.vertex.media import reader
 from airflow_batch_gemini.local.vertex.records import Job, Progress
 from airflow_batch_gemini.local.vertex.rows import Desk, ReadLine, RowResult, answer_row
 from airflow_batch_gemini.local.vertex.spoiling import Spoiler
@@ -107,6 +108,7 @@ class Work:
             siblings=self._intake.siblings,
             normalise=self._intake.columns is None,
             rows=self.total,
+            read=reader(self._bench.storage),
         )
         one = partial(answer_row, desk, read=read)
         if desk.knobs.answers == "openai":

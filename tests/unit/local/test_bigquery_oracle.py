@@ -35,6 +35,23 @@ EXPRESSIONS = {
         f"JSON_VALUE({DOCUMENT}, '$.o.x.y[1]')",
         f"JSON_VALUE({DOCUMENT}, '$.missing')",
         f"JSON_VALUE({DOCUMENT})",
+        f"JSON_SET({DOCUMENT}, '$.o.x.z', 'new')",
+        f"JSON_SET({DOCUMENT}, '$.b', 12, '$.s', JSON '[1]')",
+        f"JSON_SET({DOCUMENT}, '$.n.deep.er', TRUE)",
+        f"JSON_SET({DOCUMENT}, '$.s.no', 1)",
+        f"JSON_SET({DOCUMENT}, '$.a[6]', 1)",
+        f"JSON_SET({DOCUMENT}, '$.a.no', 1)",
+        f"JSON_SET({DOCUMENT}, '$.o[0]', 1)",
+        f"JSON_SET({DOCUMENT}, '$.b', CAST(NULL AS STRING))",
+        "JSON_SET(JSON '{}', '$.a.b[1].c', 1)",
+        "JSON_SET(JSON '1', '$', 2)",
+        "JSON_SET(CAST(NULL AS JSON), '$.a', 2)",
+        f"JSON_ARRAY_APPEND({DOCUMENT}, '$.a', JSON '{{\"c\": 1, \"b\": 2}}')",
+        f"JSON_ARRAY_APPEND({DOCUMENT}, '$.a', 1, '$.o.x.y', 'z')",
+        f"JSON_ARRAY_APPEND({DOCUMENT}, '$.missing', 1)",
+        f"JSON_ARRAY_APPEND({DOCUMENT}, '$.n', 1)",
+        f"JSON_ARRAY_APPEND({DOCUMENT}, '$.o', 1)",
+        f"JSON_ARRAY_APPEND({DOCUMENT}, '$.a[9]', 1)",
         f"JSON_QUERY({DOCUMENT}, '$.n')",
         f"JSON_QUERY({DOCUMENT}, '$.n') IS NULL",
         f"JSON_QUERY({DOCUMENT}, '$.missing') IS NULL",
@@ -147,7 +164,10 @@ EXPRESSIONS = {
             for text in ("1.5", "inf", "-Infinity", "nan", " 1.5 ", "1e3", "", "x")
         ),
         *(f"SAFE_CAST('{text}' AS BOOL)" for text in ("true", "TRUE", "t", "1", " true")),
-        *(f"SAFE_CAST('{text}' AS DATE)" for text in ("2026-01-01", "2026-1-1", "20260101", "2026-02-30")),
+        *(
+            f"SAFE_CAST('{text}' AS DATE)"
+            for text in ("2026-01-01", "2026-1-1", "20260101", "2026-02-30", "0000-01-01", "0001-01-01")
+        ),
         *(
             f"SAFE_CAST('{text}' AS TIMESTAMP)"
             for text in (
@@ -161,6 +181,11 @@ EXPRESSIONS = {
                 "2026-01-01 24:00:00",
                 "2026-01-01 1:2:3",
                 "2026-01-01 00:00:00+2",
+                "0000-12-31 23:00:00+00",
+                "0001-01-01 00:00:00+00",
+                "0001-01-01 00:00:00+01",
+                "9999-12-31 23:59:59-00",
+                "9999-12-31 23:59:59-01",
             )
         ),
         *(f"SAFE_CAST('{text}' AS NUMERIC)" for text in ("1.123456789", "1.1234567895", "1e3", "x")),

@@ -135,10 +135,23 @@ def type_of(node: exp.DataType) -> Type:
 
 def _struct_field(node: exp.Expr) -> Field:
     if isinstance(node, exp.ColumnDef) and isinstance(node.kind, exp.DataType):
-        return Field(node.name, type_of(node.kind))
+        return Field(node.name, type_of(node.kind), description=_description(node))
     if isinstance(node, exp.DataType):
         return Field("", type_of(node))
     raise unsupported(f"the struct field {node.sql(dialect='bigquery')}")
+
+
+def _description(node: exp.ColumnDef) -> str | None:
+    """Read what OPTIONS say of a field inside a STRUCT."""
+    only(node, "this", "kind", "constraints")
+    for constraint in node.args.get("constraints") or []:
+        options = constraint.kind.expressions if isinstance(constraint.kind, exp.Properties) else [constraint]
+        for option in options:
+            value = option.args.get("value")
+            if option.name.lower() != "description" or not isinstance(value, exp.Literal):
+                raise unsupported(f"{constraint.sql(dialect='bigquery')} of the struct field {node.name}")
+            return str(value.name)
+    return None
 
 
 def only(node: exp.Expr, *known: str) -> None:
