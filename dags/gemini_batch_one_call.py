@@ -1,10 +1,12 @@
 """### A batch in one call
 
 Has Gemini say in one sentence what each Python package installed here is for. The task group is one call of
-`gemini_batch(…)`, and what comes after it gets the report.
+`gemini_batch(…)`: rows that fail and deserve another try are asked once more, and what comes after the group gets the
+report.
 
-`prepare` → `submit` → `wait` (deferred: no worker is held) → `load` → `tell`; and `cancel`, a teardown, for whatever
-still runs after the wait.
+`prepare` → `submit` → `wait` → `load`, then `repair_1` → `submit_1` → `wait_1` → `load_1`, then `report` → `tell`
+
+A wait is deferred: no worker is held. Where no row deserves it, the round of repair is skipped, and nothing else is.
 
 **Reads** rows that a Python function yields. **Leaves** `<dataset>.one_liners` and `<dataset>.one_liners_errors`.
 
@@ -62,11 +64,12 @@ def gemini_batch_one_call() -> None:
     """Wire the group, and a task after it."""
 
     @task
-    def tell(report: dict[str, Any]) -> float | None:
-        """Log what became of the rows, and return what it cost; nothing where the price is not known."""
-        answered = report["outcomes"]["succeeded"]
-        log.info("%d of %d rows are answered, in %s", answered, report["rows"], report["tables"]["results"])
-        return report["cost_usd"]
+    def tell(report: dict[str, Any]) -> dict[str, int]:
+        """Log how the rows stand after all rounds, and return it."""
+        standing: dict[str, int] = report["standing"]
+        rows, table = sum(standing.values()), report["tables"]["results"]
+        log.info("%d of %d rows are answered, in %s", standing["succeeded"], rows, table)
+        return standing
 
     one_liners = gemini_batch(
         group_id="one_liners",
@@ -82,7 +85,7 @@ def gemini_batch_one_call() -> None:
         work_uri=f"gs://{BUCKET}/gemini",
         results_table=f"{DATASET}.one_liners",
         wait={"poll_interval": POLL_SECONDS},
-        teardown=True,
+        rounds=1,
     )
     tell(one_liners.output)
 

@@ -103,6 +103,8 @@ def gemini_batch(
         repair={**payer, **(repair or {})},
         teardown=teardown,
     )
+    if repair and not rounds:
+        raise ConfigurationError("repair= is for rounds=, and there are none. Nothing was sent.")
     _check(batch, prepare, wish, rounds=rounds)
     defaults: Any = dict(default_args or {})
     group = GeminiBatchGroup(group_id=group_id, default_args=defaults)
@@ -135,8 +137,6 @@ def _check(batch: object, prepare: Mapping[str, Any], wish: Wish, *, rounds: int
         raise ConfigurationError(
             f"rounds={rounds!r} is not a number from 0 to {MAX_ROUNDS}. Nothing was sent."
         )
-    if wish.repair.keys() - {"gcp_conn_id", "impersonation_chain", "project_id", "price"} and not rounds:
-        raise ConfigurationError("repair= is for rounds=, and there are none. Nothing was sent.")
     check_names(GeminiBatchPrepareOperator, prepare, given="gemini_batch()", taken=())
     for name, operator, taken in _TASKS:
         check_names(operator, getattr(wish, name), given=f"{name}=", taken=taken)
