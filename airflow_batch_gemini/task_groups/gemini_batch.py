@@ -64,6 +64,9 @@ def gemini_batch(
     succeed and deserve another try. Where no row does, that round and those after it are skipped, and nothing else is:
     what comes after the group follows ``report``, which runs when a load has succeeded and no task has failed.
 
+    A wait whose job failed keeps its load from running. With ``load={"trigger_rule": "none_skipped"}`` what that job
+    answered is landed all the same, and the rest is for the rounds.
+
     Every argument is judged when the DAG is parsed, those of the mapped tasks too: a wrong name or value is an import
     error of the DAG file, not a failure after the bill.
 

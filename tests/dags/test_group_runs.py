@@ -56,6 +56,14 @@ def states(dag: DAG) -> dict[str, set[str]]:
     return found
 
 
+def keys(table: str) -> list[str]:
+    """The keys in a table of the local BigQuery."""
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+    found = WarehouseHook().query_rows(f"SELECT key FROM `{table}`", project="demo", location="us-central1")
+    return sorted(row["key"] for row in found)
+
+
 @pytest.mark.parametrize("teardown", [True, False])
 def test_a_teardown_cancels_what_still_runs_after_the_wait(
     cloud: LocalCloud, bucket: str, dataset: str, job: dict[str, Any], teardown: bool
@@ -87,8 +95,6 @@ def test_in_a_mapped_group_each_instance_is_a_batch(
     cloud: LocalCloud, dataset: str, job: dict[str, Any]
 ) -> None:
     """Their prepare tasks have folders of their own, and all rows land in one table."""
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
     with DAG("group_mapped", schedule=None) as dag:
 
         @task_group
@@ -102,10 +108,7 @@ def test_in_a_mapped_group_each_instance_is_a_batch(
         each.expand(name=which())
     billed = cloud.stats()["billed_rows"]
     assert set().union(*states(dag).values()) == {"success"}
-    found = WarehouseHook().query_rows(
-        f"SELECT key FROM `{dataset}.results`", project="demo", location="us-central1"
-    )
-    assert sorted(row["key"] for row in found) == [f"r{name}{n}" for name in "ab" for n in range(3)]
+    assert keys(f"{dataset}.results") == [f"r{name}{n}" for name in "ab" for n in range(3)]
     assert cloud.stats()["billed_rows"] - billed == 6
 
 
@@ -158,27 +161,17 @@ def test_rounds_ask_again_and_bill_only_what_is_asked(
     cloud: LocalCloud, dataset: str, job: dict[str, Any]
 ) -> None:
     """A third of the rows fails in each job: after two rounds what is left is told, and all rows are in one table."""
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
     cloud.knobs(row_error_rate=0.34)
     before = cloud.stats()["billed_rows"]
     dag = rounds(job, dataset, "group_rounds")
     ended = states(dag)
     assert set().union(*ended.values()) == {"success"}
     assert {f"{name}{suffix}" for name in ROUND for suffix in ("", "_1", "_2")} <= ended.keys()
-    found = {
-        table: [
-            row["key"]
-            for row in WarehouseHook().query_rows(
-                f"SELECT key FROM `{dataset}.{table}`", project="demo", location="us-central1"
-            )
-        ]
-        for table in ("results", "results_errors")
-    }
-    assert len(found["results"]) > 34
-    assert sorted(found["results"] + found["results_errors"]) == sorted(f"r{number}" for number in range(40))
+    good, bad = keys(f"{dataset}.results"), keys(f"{dataset}.results_errors")
+    assert len(good) > 34
+    assert sorted(good + bad) == sorted(f"r{number}" for number in range(40))
     # A row that failed is not billed, so what was billed is what was answered.
-    assert cloud.stats()["billed_rows"] - before == len(found["results"])
+    assert cloud.stats()["billed_rows"] - before == len(good)
 
 
 def test_where_nothing_deserves_it_the_rounds_are_skipped_and_nothing_else(
@@ -196,14 +189,23 @@ def test_a_round_that_cannot_be_submitted_fails_what_comes_after(
     cloud: LocalCloud, dataset: str, job: dict[str, Any]
 ) -> None:
     """It is no skip; what the first round landed stays."""
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
     cloud.knobs(row_error_rate=0.34)
     ended = states(rounds(job, dataset, "group_rounds_refused", repair={"model": "gemini-9-imaginary"}))
     assert ended["load"] == {"success"}
     assert ended["submit_1"] == {"failed"}
     assert ended["report"] == ended["after"] == ended["repair_2"] == {"upstream_failed"}
-    [row] = WarehouseHook().query_rows(
-        f"SELECT COUNT(*) AS n FROM `{dataset}.results`", project="demo", location="us-central1"
-    )
-    assert 0 < row["n"] < 40
+    assert 0 < len(keys(f"{dataset}.results")) < 40
+
+
+def test_what_a_failed_job_answered_is_landed_when_the_load_is_told_not_to_mind(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any]
+) -> None:
+    """Each job dies after ten rows: three of them answer thirty, none twice, and the rest is told as missing."""
+    cloud.knobs(fail_after_rows=10)
+    billed = cloud.stats()["billed_rows"]
+    ended = states(rounds(job, dataset, "group_rounds_dead", load={"trigger_rule": "none_skipped"}))
+    assert ended["wait"] == ended["wait_1"] == ended["wait_2"] == {"failed"}
+    assert ended["load"] == ended["load_2"] == ended["after"] == {"success"}
+    good, bad = keys(f"{dataset}.results"), keys(f"{dataset}.results_errors")
+    assert (len(good), len(bad)) == (30, 10)
+    assert cloud.stats()["billed_rows"] - billed == 30
