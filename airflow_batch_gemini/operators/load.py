@@ -153,7 +153,9 @@ class GeminiBatchLoadOperator(BaseOperator):
         steps.take("publish", plan.publish())
         notes += show_latest(self, warehouse, plan)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
-        standing = standing_of(warehouse.job_rows(steps.take("standing", plan.standing())))
+        standing = counted.outcomes
+        if plan.manifest.round:
+            standing = standing_of(warehouse.job_rows(steps.take("standing", plan.standing())))
         report = plan.report(
             counted, landed, standing=standing, price=price, notes=notes, loaded_at=time.time()
         )
