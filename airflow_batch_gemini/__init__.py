@@ -49,9 +49,14 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["google", "ai"],
             }
         ],
-        "operators": modules("operators.prepare", "operators.submit", "operators.load", "operators.cancel"),
+        "operators": modules(
+            "operators.prepare", "operators.submit", "operators.load", "operators.repair", "operators.cancel"
+        ),
         "sensors": modules("sensors.job"),
         "hooks": modules("hooks.gemini_batch", "hooks.workspace", "hooks.warehouse"),
         "triggers": modules("triggers.job", "triggers.warehouse"),
+        "task-decorators": [
+            {"name": "gemini_batch", "class-name": f"{__name__}.decorators.gemini_batch.gemini_batch_task"}
+        ],
         "extra-links": [f"{__name__}.links.job.GeminiBatchJobLink"],
     }

@@ -76,6 +76,20 @@ class Aside:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstBatch:
+    """What a repair knows of the batch that it repairs, the one of the first round: all rounds share its rows."""
+
+    batch_id: str
+    workspace: str
+    fingerprint: str
+    """Its :attr:`Manifest.batch_fingerprint`."""
+    rows: int
+    """Rows that have an outcome, whatever the round."""
+    basis: str
+    """Digest of what the choice of rows was made upon: while it is the same, so are the rows that were chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything known of a batch after preparation."""
 
@@ -106,6 +120,8 @@ class Manifest:
     """What people call this state of the template."""
     round: int = 0
     """Which repair pass this is; 0 is the first."""
+    first: FirstBatch | None = None
+    """The batch that this one repairs; ``None`` for one of the first round."""
     answered: int = 0
     """Rows left out because an earlier batch has their answer; they are no rows of this batch."""
     estimate: BatchEstimate | None = None
@@ -127,6 +143,25 @@ class Manifest:
     def accounted_rows(self) -> int:
         """Rows that get an outcome: the requests, and what was put aside."""
         return self.rows + sum(aside.rows for aside in (self.copies, self.rejected) if aside)
+
+    @property
+    def root_batch_id(self) -> str:
+        """The batch whose rows these are: what the tables call all rounds."""
+        return self.batch_id if self.first is None else self.first.batch_id
+
+    @property
+    def batch_fingerprint(self) -> str:
+        """32 hex digits over what the first round asked: rows that carry the same one answer the same requests."""
+        if self.first is not None:
+            return self.first.fingerprint
+        asked: list[object] = [self.fingerprint(part.index) for part in self.parts]
+        asked += [(aside.rows, aside.checksum) if aside else None for aside in (self.copies, self.rejected)]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+    @property
+    def whole_rows(self) -> int:
+        """Rows of all rounds that have an outcome."""
+        return self.accounted_rows if self.first is None else self.first.rows
 
     @property
     def size(self) -> int:
@@ -185,6 +220,8 @@ class Manifest:
             for name in ("copies", "rejected"):
                 if document.get(name) is not None:
                     document[name] = Aside(**document[name])
+            if document.get("first") is not None:
+                document["first"] = FirstBatch(**document["first"])
             if document.get("estimate") is not None:
                 document["estimate"] = BatchEstimate.from_dict(document["estimate"])
             if document.get("canary") is not None:

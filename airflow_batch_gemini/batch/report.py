@@ -112,6 +112,12 @@ def check_echoes(counted: Tally) -> list[str]:
     return notes
 
 
+def standing_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Read the rows of the query for how the rows of all rounds stand."""
+    found = {str(row["outcome"]): _int(row["row_count"]) for row in rows}
+    return {outcome.value: found.get(outcome.value, 0) for outcome in Outcome}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A batch's end: counts per outcome, tokens, cost, jobs, tables, times."""
@@ -139,6 +145,10 @@ class Report:
     """Rows that share another row's request, which was paid for once."""
     answered_before: int = 0
     """Rows left out because an earlier batch has their answer; not among *rows*."""
+    round: int = 0
+    """Which repair pass this was; 0 is the first."""
+    standing: Mapping[str, int] = field(default_factory=dict)
+    """How the rows of all rounds stand by now; *outcomes* is of this round alone."""
     canary: CanaryFigures | None = None
     """What a canary found before; its answers cost the standard price, which is no part of *cost_usd*."""
     attempt: str = ""
@@ -188,6 +198,8 @@ class Report:
         notes: Sequence[str] = (),
         copies: int = 0,
         answered_before: int = 0,
+        round: int = 0,  # noqa: A002  # the word of the tables
+        standing: Mapping[str, int] | None = None,
         canary: CanaryFigures | None = None,
         attempt: str = "",
     ) -> Report:
@@ -219,6 +231,8 @@ class Report:
             notes=list(notes),
             copies=copies,
             answered_before=answered_before,
+            round=round,
+            standing=standing or {},
             canary=canary,
             attempt=attempt,
         )
@@ -227,6 +241,10 @@ class Report:
         """Return the small table that ends the log of the load."""
         cells = [("batch", self.batch_id), ("model", self.model), ("rows", f"{self.rows:,}")]
         cells += [(f"  {name}", f"{count:,}") for name, count in self.outcomes.items() if count]
+        if self.round:
+            cells.insert(1, ("round", str(self.round)))
+            standing = [(f"  {name}", f"{count:,}") for name, count in self.standing.items() if count]
+            cells += [("rows of all rounds", f"{sum(self.standing.values()):,}"), *standing]
         seldom = {
             "rows that share a request": self.copies,
             "rows answered before": self.answered_before,

@@ -1,4 +1,4 @@
-"""What the prepare operator refuses before it asks anybody anything, and where a dataset must lie."""
+"""What the prepare operator refuses before it asks anybody anything."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from airflow_batch_gemini.batch.pricing import budget_of, price_of
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.exceptions import ConfigurationError
+from airflow_batch_gemini.operators._place import check_region
 
 if TYPE_CHECKING:
-    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
 MAX_COUNTED = 1000
@@ -69,7 +69,7 @@ def check_arguments(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> 
             parse(value)
     tables = bool(operator.requests_dataset or operator.predictions_dataset)
     if tables and _is_plain(operator.location):
-        _check_region(operator.location)
+        check_region(operator.location)
     if rendered or _is_plain(operator.model):
         check_kind(operator.template, model=names.model_path(operator.model), tables=tables)
 
@@ -177,29 +177,6 @@ def _table(value: object) -> TableName:
 def _dataset(value: object) -> DatasetName:
     """Judge a dataset's name while the connection's project, which may complete it, is not known yet."""
     return DatasetName.parse(value, default_project="project")
-
-
-def check_place(warehouse: WarehouseHook, dataset: DatasetName, location: str) -> str:
-    """Return where *dataset* lies, which must be where the job runs.
-
-    Source: page "Batch inference from BigQuery": both tables lie in the job's region.
-    """
-    _check_region(location)
-    found = warehouse.dataset_location(dataset)
-    if found.lower() != location.lower():
-        raise ConfigurationError(
-            f"Dataset {dataset} lies in {found}, the job is to run in {location}: Vertex AI reads and writes tables "
-            "in its own region only. Nothing was sent; choose another dataset or location."
-        )
-    return found
-
-
-def _check_region(location: str) -> None:
-    if location.lower() in names.MULTI_REGIONS:
-        raise ConfigurationError(
-            f"A job in {location!r} reads and writes no BigQuery table: that takes one region. Nothing was sent; "
-            "give a region, or keep requests and predictions on Cloud Storage."
-        )
 
 
 def _is_plain(value: Any) -> bool:

@@ -16,6 +16,7 @@ from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
 from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.manifest import Aside, Part, Workspace
+from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.progress import Progress, duration
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_batch_gemini.hooks.workspace import ObjectInfo, ObjectWriter, WorkspaceHook
+
+Maker = Renderer | ReadyMade | Mending
+"""What makes request lines of what is read."""
 
 PROGRESS_SECONDS = 10.0
 _SO_FAR = "so far"
@@ -102,9 +106,7 @@ class RequestFiles:
         finally:
             self._take_away()
 
-    def write(
-        self, batches: Iterable[RowBatch], *, renderer: Renderer | ReadyMade, limits: Limits
-    ) -> tuple[Part, ...]:
+    def write(self, batches: Iterable[RowBatch], *, renderer: Maker, limits: Limits) -> tuple[Part, ...]:
         """Write a request for every row and return the parts, none for no rows.
 
         :raises RowError: for the first row that is wrong, or a key that is used twice.
@@ -150,18 +152,14 @@ class RequestFiles:
                     "was sent; that attempt goes on."
                 )
 
-    def _rendered(
-        self, batches: Iterable[RowBatch], renderer: Renderer | ReadyMade
-    ) -> Iterator[Sequence[bytes]]:
+    def _rendered(self, batches: Iterable[RowBatch], renderer: Maker) -> Iterator[Sequence[bytes]]:
         for batch in batches:
             first = self._places.rows
             keys, lines = self._made(batch, renderer, first)
             self._places.add(batch)
             yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, first)
 
-    def _made(
-        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
-    ) -> tuple[list[str], list[bytes]]:
+    def _made(self, batch: RowBatch, renderer: Maker, before: int) -> tuple[list[str], list[bytes]]:
         """Return key and line of every row that is to be sent."""
         if self._on_lint == "drop":
             return self._made_or_dropped(batch, renderer, before)
@@ -170,7 +168,7 @@ class RequestFiles:
         return keys, renderer.lines(batch, keys)
 
     def _made_or_dropped(
-        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+        self, batch: RowBatch, renderer: Maker, before: int
     ) -> tuple[list[str], list[bytes]]:
         try:
             keys = renderer.keys(batch, before=before)
@@ -185,7 +183,7 @@ class RequestFiles:
         return [key for key, _ in made.values()], [line for _, line in made.values()]
 
     def _row_by_row(
-        self, batch: RowBatch, renderer: Renderer | ReadyMade, before: int
+        self, batch: RowBatch, renderer: Maker, before: int
     ) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Yield what can be made of a batch of which one row cannot; reject the others."""
         for index, row in enumerate(batch.rows):

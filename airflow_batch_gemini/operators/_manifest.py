@@ -6,9 +6,9 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from airflow_batch_gemini.batch.manifest import Manifest, Workspace
+from airflow_batch_gemini.batch.manifest import BatchRef, Manifest, Workspace
 from airflow_batch_gemini.batch.names import GcsUri
-from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError
+from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError, SourceError
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import StoredObject, WorkspaceHook
@@ -80,6 +80,22 @@ class ManifestKeeper:
                 "that batch as it is. Nothing was sent."
             )
         return stored
+
+
+def manifest_of(hook: WorkspaceHook, ref: BatchRef) -> Manifest:
+    """Return the manifest of a batch."""
+    stored = hook.read(Workspace(ref.folder).manifest)
+    if stored is None:
+        raise SourceError(
+            f"{ref.workspace} holds no manifest, so no whole batch. Nothing was sent; clear the prepare task."
+        )
+    manifest = Manifest.from_json(stored.data)
+    if manifest.batch_id != ref.batch_id:
+        raise SourceError(
+            f"{ref.workspace} holds batch {manifest.batch_id}, not {ref.batch_id}. Nothing was sent; clear the prepare "
+            "task."
+        )
+    return manifest
 
 
 def _attempt_of(stored: StoredObject) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
-from airflow_batch_gemini.exceptions import LandingError, OwnershipLostError
-from airflow_batch_gemini.sql.results import SUPERSEDED
+from airflow_batch_gemini.exceptions import AccountingError, LandingError, OwnershipLostError
+from airflow_batch_gemini.sql.publishing import SUPERSEDED, UNACCOUNTED
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
@@ -103,6 +103,12 @@ def refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
     if SUPERSEDED in (outcome.error or ""):
         raise OwnershipLostError(
             f"BigQuery job {job} changed nothing: {SUPERSEDED}. This attempt stops; look at the newer one."
+        )
+    if UNACCOUNTED in (outcome.error or ""):
+        raise AccountingError(
+            f"BigQuery job {job} changed nothing: {UNACCOUNTED}. The first round is not in these tables, or was "
+            "prepared anew since this round was, or somebody deleted rows of it. Load the first round, then clear this "
+            "one's repair task."
         )
     # Our scripts create only what does not exist; "duplicate" says that somebody created it at the same moment.
     may_pass = outcome.transient or outcome.reason == "duplicate"

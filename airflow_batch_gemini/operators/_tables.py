@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -110,6 +110,21 @@ class RequestTables:
         if nothing_left or (reuse is not None and not self._hold_back(whole, reuse)):
             self._run(drop_table(whole))
             return ()
+        return tuple(self._part(index) for index in self._cut(whole, limits, largest))
+
+    def take(self, statement: Callable[[TableName], str], *, limits: Limits) -> tuple[Part, ...]:
+        """Let *statement* make the requests out of others that were checked, and return the parts; none for no rows.
+
+        :param statement: given the table that it is to make.
+        """
+        whole = self._tables.requests(0, self._salt)
+        self._make(whole, statement(whole))
+        [found] = self._rows(statements.totals(whole))
+        if not found["row_count"]:
+            self._run(drop_table(whole))
+            return ()
+        fits = found["row_count"] <= limits.rows and found["total_size"] <= limits.size
+        largest = 0 if fits else int(found["largest"])
         return tuple(self._part(index) for index in self._cut(whole, limits, largest))
 
     def sample(self, parts: Sequence[Part]) -> tuple[SampledLine, ...]:

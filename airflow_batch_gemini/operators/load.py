@@ -13,7 +13,7 @@ from airflow.sdk import Asset, BaseOperator, conf
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.report import Report, Tally, audit, check_echoes, tally
+from airflow_batch_gemini.batch.report import Report, Tally, audit, check_echoes, standing_of, tally
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -158,7 +158,12 @@ class GeminiBatchLoadOperator(BaseOperator):
         steps.take("publish", plan.publish())
         notes += show_latest(self, warehouse, plan)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
-        report = plan.report(counted, landed, price=price, notes=notes, loaded_at=time.time())
+        standing = counted.outcomes
+        if plan.manifest.round:
+            standing = standing_of(warehouse.job_rows(steps.take("standing", plan.standing())))
+        report = plan.report(
+            counted, landed, standing=standing, price=price, notes=notes, loaded_at=time.time()
+        )
         return self._tell(context, plan, report)
 
     def _checked(self, plan: LoadPlan, counted: Tally, landed: Landed) -> list[str]:

@@ -25,9 +25,10 @@ from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
 from airflow_batch_gemini.exceptions import SourceError
-from airflow_batch_gemini.operators._checks import check_arguments, check_place
+from airflow_batch_gemini.operators._checks import check_arguments
 from airflow_batch_gemini.operators._estimate import Sample
 from airflow_batch_gemini.operators._outlook import Outlook, outlook
+from airflow_batch_gemini.operators._place import check_place
 from airflow_batch_gemini.operators._plan import (
     Plan,
     plan_of,

@@ -37,6 +37,8 @@ class Provenance:
     template_version: str | None = None
     round: int = 0
     """Which repair pass of the batch; 0 is the first."""
+    batch_fingerprint: str = ""
+    """What the first round asked."""
 
 
 def classify(
@@ -112,6 +114,7 @@ def _cells(provenance: Provenance, price: Price | None) -> dict[str, str]:
         "part": "wanted.part",
         "epoch": "wanted.epoch",
         "round": str(provenance.round),
+        "batch_fingerprint": string_literal(provenance.batch_fingerprint),
         "copy_of": "wanted.copy_of",
         "fingerprint": "wanted.fingerprint",
         "dag_id": string_literal(provenance.dag_id),
@@ -142,6 +145,7 @@ _OF_THE_BATCH = (
     "template_fingerprint",
     "template_version",
     "round",
+    "batch_fingerprint",
 )
 
 

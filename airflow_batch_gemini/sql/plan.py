@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from airflow_batch_gemini.sql.audit import audit
 from airflow_batch_gemini.sql.landing import query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, classify
 from airflow_batch_gemini.sql.parts import NOTHING_ASIDE, AsidePlan, LandingJob, PartPlan
-from airflow_batch_gemini.sql.results import RESULTS, TAKEN, extend, publish, published_table
+from airflow_batch_gemini.sql.publishing import Publication, publish, published_table
+from airflow_batch_gemini.sql.repair import standings
+from airflow_batch_gemini.sql.results import RESULTS, TAKEN, LoadedBatch, extend
 from airflow_batch_gemini.sql.sources import PartTables
 
 
@@ -87,7 +89,7 @@ class LoadPlan:
     @property
     def published(self) -> TableName:
         """Says which attempt published last."""
-        return published_table(self.results, self.errors, self.manifest.batch_id)
+        return published_table(self.results, self.errors, self.manifest.root_batch_id)
 
     @property
     def jobs_by_part(self) -> dict[int, Job]:
@@ -116,7 +118,7 @@ class LoadPlan:
     def classify(self, *, batch_date: str, price: Price | None) -> dict[str, Any]:
         """Return the job that gives every row its outcome."""
         provenance = Provenance(
-            batch_id=self.manifest.batch_id,
+            batch_id=self.manifest.root_batch_id,
             model=model_id(self.manifest.model),
             dag_id=self.manifest.identity.dag_id,
             run_id=self.manifest.identity.run_id,
@@ -124,6 +126,7 @@ class LoadPlan:
             template_fingerprint=self.manifest.template_fingerprint,
             template_version=self.manifest.template_version,
             round=self.manifest.round,
+            batch_fingerprint=self.manifest.batch_fingerprint,
         )
         manifest = self.manifest
         shape = Shape.VECTOR if is_embedding_model(manifest.model) else shape_of(manifest.response_schema)
@@ -146,19 +149,31 @@ class LoadPlan:
         statements = [extend(table, columns) for table, columns in self.lacking if columns]
         return query("\n".join(statements)) if statements else None
 
+    @property
+    def loaded(self) -> LoadedBatch:
+        """Where the rows of all rounds stand."""
+        return LoadedBatch(
+            batch_id=self.manifest.root_batch_id,
+            fingerprint=self.manifest.batch_fingerprint,
+            results=self.results,
+            errors=self.errors,
+        )
+
     def publish(self) -> dict[str, Any]:
         """Return the job that makes both tables say what the outcomes say."""
         return query(
             publish(
-                batch_id=self.manifest.batch_id,
+                Publication(batch=self.loaded, rows=self.manifest.whole_rows, round=self.manifest.round),
                 attempt=self.attempt,
                 outcomes=self.outcomes,
-                results=self.results,
-                errors=self.errors,
                 published=self.published,
                 columns=results_columns(self.manifest)[len(RESULTS) :],
             )
         )
+
+    def standing(self) -> dict[str, Any]:
+        """Return the job that says how the rows of all rounds stand."""
+        return query(standings(self.loaded))
 
     def show_latest(self, view: TableName) -> dict[str, Any]:
         """Return the job that makes the view of the newest answers."""
@@ -169,17 +184,21 @@ class LoadPlan:
         counted: Tally,
         landed: Landed,
         *,
+        standing: Mapping[str, int],
         price: Price | None,
         notes: Sequence[str],
         loaded_at: float,
     ) -> Report:
         """Put the report together.
 
+        :param standing: how the rows of all rounds stand.
         :param loaded_at: epoch seconds.
         """
         return Report.of(
             counted,
-            batch_id=self.manifest.batch_id,
+            batch_id=self.manifest.root_batch_id,
+            round=self.manifest.round,
+            standing=standing,
             model=self.manifest.model,
             price=price,
             jobs=self.jobs,

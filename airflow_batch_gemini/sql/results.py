@@ -1,10 +1,9 @@
-"""The results table and the errors table, and the one script that publishes a batch to both."""
+"""The results table and the errors table: their columns, and what keeps a table from being one of them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
@@ -23,6 +22,7 @@ _SPENT = (
     Column("part", "INT64"),
     Column("epoch", "INT64"),
     Column("round", "INT64"),
+    Column("batch_fingerprint", "STRING"),
     Column("template_fingerprint", "STRING"),
     Column("template_version", "STRING"),
     Column("copy_of", "STRING"),
@@ -65,51 +65,23 @@ ERRORS = (
 )
 """One row for every other row."""
 
-_KEY = ("batch_id", "key")
-_LOADED_AT = "loaded_at"
-SUPERSEDED = "a newer attempt has published this batch"
-"""What BigQuery says of a publish that comes too late."""
-_INCOMPARABLE = frozenset({"JSON", "STRUCT"})
-"""Types that cannot be compared, and no list can; their texts can."""
 TAKEN = frozenset(column.name for column in (*RESULTS, *ERRORS))
 """Names that no property of a response schema gets."""
 
 
-def publish(
-    *,
-    batch_id: str,
-    attempt: str,
-    outcomes: TableName,
-    results: TableName,
-    errors: TableName,
-    published: TableName,
-    columns: Sequence[Column] = (),
-) -> str:
-    """Return the script that makes both tables say of this batch what *outcomes* says, and nothing else.
+@dataclass(frozen=True, kw_only=True)
+class LoadedBatch:
+    """Where the rows of all rounds of a batch stand."""
 
-    It is atomic, and it touches only rows that differ: run again it changes nothing, ``loaded_at`` included. A key
-    that was an error and has succeeded since moves over.
+    batch_id: str
+    fingerprint: str
+    results: TableName
+    errors: TableName
 
-    It fails with :data:`SUPERSEDED` once an attempt newer than *attempt* has published: what a stalled one knows is
-    older. Every publish changes the one row of *published*, so of two at a time BigQuery lets one through; the tables
-    themselves would not do for that, since two publishes need not touch the same one.
-
-    :param columns: of the results table, beside those that every result has.
-    """
-    every = (*RESULTS, *columns)
-    batch = string_literal(batch_id)
-    return "\n".join(
-        [
-            create(results, every),
-            create(errors, ERRORS),
-            _first_turn(published),
-            "BEGIN TRANSACTION;",
-            _take_turn(published, string_literal(attempt)),
-            _merge(results, every, outcomes, "outcome = 'succeeded'", batch),
-            _merge(errors, ERRORS, outcomes, "outcome != 'succeeded'", batch),
-            "COMMIT TRANSACTION;",
-        ]
-    )
+    @property
+    def rows(self) -> str:
+        """The condition for its rows, in either table. Rows of an earlier preparation answer other requests."""
+        return f"batch_id = {string_literal(self.batch_id)} AND batch_fingerprint = {string_literal(self.fingerprint)}"
 
 
 def create(table: TableName, columns: Iterable[Column]) -> str:
@@ -125,33 +97,6 @@ def extend(table: TableName, columns: Iterable[Column]) -> str:
     """Return the statement that adds *columns* to *table* where they are missing; nothing that is there is changed."""
     added = ",\n".join(f"  ADD COLUMN IF NOT EXISTS {definition(column)}" for column in columns)
     return f"ALTER TABLE {identifier(str(table))}\n{added};"
-
-
-def published_table(results: TableName, errors: TableName, batch_id: str) -> TableName:
-    """Return the table that says which attempt published a batch to *results* and *errors* last.
-
-    It lies beside the results whatever else changes, so that all who publish there meet in it.
-    """
-    pair = hashlib.sha256(f"{results} {errors}".encode()).hexdigest()[:8]
-    return results.dataset_name.table(f"gemini_published_{batch_id}_{pair}")
-
-
-def _first_turn(published: TableName) -> str:
-    return (
-        f"CREATE TABLE IF NOT EXISTS {identifier(str(published))} AS\n"
-        "SELECT '' AS attempt, CURRENT_TIMESTAMP() AS published_at;"
-    )
-
-
-def _take_turn(published: TableName, attempt: str) -> str:
-    """Later attempts have greater ids; the older one always gives way."""
-    table = identifier(str(published))
-    return f"""UPDATE {table}
-SET attempt = {attempt}, published_at = CURRENT_TIMESTAMP()
-WHERE attempt <= {attempt};
-SELECT IF(COUNT(*) = 1, 'mine', ERROR({string_literal(SUPERSEDED)})) AS turn
-FROM {table}
-WHERE attempt = {attempt};"""
 
 
 _IDENTITY = frozenset({"batch_id", "key"})
@@ -190,39 +135,3 @@ def _alike(one: Column, other: Column) -> bool:
         == [field.name.casefold() for field in other.fields]
         and all(map(_alike, one.fields, other.fields))
     )
-
-
-def _merge(table: TableName, columns: Sequence[Column], outcomes: TableName, which: str, batch: str) -> str:
-    names = [identifier(column.name) for column in columns]
-    given = ", ".join(identifier(column.name) for column in columns if column.name != _LOADED_AT)
-    changes = ",\n    ".join(
-        f"{name} = source.{name}"
-        for name, column in zip(names, columns, strict=True)
-        if column.name not in _KEY
-    )
-    differs = "\n    OR ".join(
-        f"{_comparable(column, 'target')} IS DISTINCT FROM {_comparable(column, 'source')}"
-        for column in columns
-        if column.name not in (*_KEY, _LOADED_AT)
-    )
-    return f"""MERGE {identifier(str(table))} AS target
-USING (
-  SELECT {given}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
-  FROM {identifier(str(outcomes))}
-  WHERE {which}
-) AS source
-ON target.batch_id = source.batch_id AND target.key = source.key
-WHEN MATCHED AND (
-    {differs}
-  ) THEN UPDATE SET
-    {changes}
-WHEN NOT MATCHED BY TARGET THEN
-  INSERT ({", ".join(names)})
-  VALUES ({", ".join(f"source.{name}" for name in names)})
-WHEN NOT MATCHED BY SOURCE AND target.batch_id = {batch} THEN DELETE;"""
-
-
-def _comparable(column: Column, side: str) -> str:
-    name = f"{side}.{identifier(column.name)}"
-    whole = column.type in _INCOMPARABLE or column.mode == "REPEATED"
-    return f"TO_JSON_STRING({name})" if whole else name

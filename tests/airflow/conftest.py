@@ -1,4 +1,4 @@
-"""A batch to load, and a place to prepare one in."""
+"""A batch to load, a place to prepare one in, and a run to repair."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from load_side import World
 from prepare_side import Place
+from repair_side import WAYS, Story
 
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow_batch_gemini.batch.job import Job
     from airflow_batch_gemini.local.server import LocalCloud
 
@@ -37,3 +40,19 @@ def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
     yield place
     place.storage.close()
     place.warehouse.close()
+
+
+@pytest.fixture
+def in_files(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Story]:
+    """A run whose requests and answers lie on Cloud Storage."""
+    storage, warehouse = WorkspaceHook(), WarehouseHook()
+    yield Story(cloud, bucket, dataset, "storage", storage, warehouse)
+    storage.close()
+    warehouse.close()
+
+
+@pytest.fixture(params=WAYS)
+def story(request: pytest.FixtureRequest, in_files: Story) -> Story:
+    """A run on Cloud Storage, and one in BigQuery."""
+    in_files.way = request.param
+    return in_files

@@ -13,14 +13,16 @@ import googlesql
 import pytest
 from outcome_corpus import ASKED, CORPUS, asks, candidate, line, response, sent
 
+from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Line, Reading, classify
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_of
+from airflow_batch_gemini.batch.repair import RepairPolicy
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import InvalidNameError
-from airflow_batch_gemini.sql import latest, outcomes, results
+from airflow_batch_gemini.sql import latest, outcomes, publishing, repair, results
 from airflow_batch_gemini.sql.audit import audit
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
@@ -28,7 +30,9 @@ from airflow_batch_gemini.sql.typed import type_of
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
-PUBLISHED = results.published_table(RESULTS, ERRORS, "b" * 32)
+PUBLISHED = publishing.published_table(RESULTS, ERRORS, "b" * 32)
+LOADED = results.LoadedBatch(batch_id="b" * 32, fingerprint="f" * 32, results=RESULTS, errors=ERRORS)
+PUBLICATION = publishing.Publication(batch=LOADED, rows=3)
 JOB = "projects/p-x/locations/us-central1/batchPredictionJobs/1"
 PART = PartTables(part=0, epoch=1, job_name=JOB, requests=REQUESTS, predictions=LANDED)
 PROVENANCE = outcomes.Provenance(
@@ -87,7 +91,7 @@ class Judge:
             OUTCOMES: [(c.name, type_of(c)) for c in (*OUTCOME_COLUMNS, *more)],
             RESULTS: [(c.name, type_of(c)) for c in (*results.RESULTS, *more)],
             ERRORS: [(c.name, c.type) for c in results.ERRORS],
-            PUBLISHED: [("attempt", "STRING"), ("published_at", "TIMESTAMP")],
+            PUBLISHED: [("round", "INT64"), ("attempt", "STRING"), ("published_at", "TIMESTAMP")],
         }
         self._analyzer, self._prepared = Analyzer, PreparedQuery
         self.catalog = catalog.build()
@@ -428,15 +432,11 @@ def test_the_cost_of_a_long_prompt_is_the_long_context_price(judge: Judge) -> No
     assert found == {"200000": Decimal("0.12505"), "200001": Decimal("0.25007625")}
 
 
-def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) -> None:
-    """Three tables, one transaction, whose turn it is, two merges."""
-    script = results.publish(
-        batch_id="b" * 32,
-        attempt="0199-a",
-        outcomes=OUTCOMES,
-        results=RESULTS,
-        errors=ERRORS,
-        published=PUBLISHED,
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge, number: int) -> None:
+    """Three tables, one transaction, whose turn it is, two merges, and whether all rows are there."""
+    script = publishing.publish(
+        replace(PUBLICATION, round=number), attempt="0199-a", outcomes=OUTCOMES, published=PUBLISHED
     )
     assert judge.analyse_script(script) == [
         "ResolvedCreateTableStmt",
@@ -445,10 +445,37 @@ def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge) ->
         "ResolvedBeginStmt",
         "ResolvedUpdateStmt",
         "ResolvedQueryStmt",
+        *["ResolvedQueryStmt"] * number,
         "ResolvedMergeStmt",
         "ResolvedMergeStmt",
+        "ResolvedQueryStmt",
         "ResolvedCommitStmt",
     ]
+
+
+@pytest.mark.parametrize("fingerprinted", [False, True])
+@pytest.mark.parametrize("limit", [None, 5])
+def test_the_statements_of_a_repair_are_googlesql(
+    judge: Judge, fingerprinted: bool, limit: int | None
+) -> None:
+    """What is asked of the tables, and what makes the requests of a round."""
+    policy = RepairPolicy()
+    treatments = policy.treatments(round=1)
+    allowance = Allowance(max_rows=limit, max_nano=limit, row_costs=(1, 2, 3) if limit else ())
+    judge.analyse(repair.standings(LOADED))
+    judge.analyse(repair.deserving(LOADED, policy, treatments))
+    judge.analyse(repair.copies_of([REQUESTS, REQUESTS], TableName.parse("p-x.d.copies")))
+    made = repair.create_repairs(
+        TableName.parse("p-x.d.made"),
+        LOADED,
+        requests=[REQUESTS, REQUESTS],
+        fingerprinted=fingerprinted,
+        policy=policy,
+        treatments=treatments,
+        allowance=allowance,
+    )
+    found = [column.name for column in judge.analyse(made).output_column_list]
+    assert found == ["key", "fingerprint", "request"] if fingerprinted else ["key", "request"]
 
 
 def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge) -> None:

@@ -10,13 +10,13 @@ import pytest
 from outcome_corpus import CALL, THOUGHT, candidate, line, response
 from test_sql_results import (
     BESIDE,
-    ERRORS,
     MARKED,
     OUTCOME_COLUMNS,
     OUTCOMES,
     PART,
     PRO,
     PROVENANCE,
+    PUBLICATION,
     PUBLISHED,
     RESULTS,
     Judge,
@@ -28,7 +28,7 @@ from typed_corpus import GOOD, INVOICE, INVOICES, OF_SCHEMAS
 from airflow_batch_gemini.batch.columns import Field, Kind, Typed, column, typed
 from airflow_batch_gemini.batch.outcome import Reading
 from airflow_batch_gemini.batch.schema import Shape, shape_of
-from airflow_batch_gemini.sql import outcomes, results
+from airflow_batch_gemini.sql import outcomes, publishing, results
 from airflow_batch_gemini.sql.results import TAKEN
 from airflow_batch_gemini.sql.typed import type_of
 
@@ -130,14 +130,8 @@ def test_every_statement_about_typed_columns_is_googlesql() -> None:
     found = {c.name: c.column.type for c in judge.analyse(sql).output_column_list}
     wanted = {c.name: judge._type(type_of(c)) for c in (*OUTCOME_COLUMNS, *made)}
     assert found == wanted
-    script = results.publish(
-        batch_id="b" * 32,
-        attempt="a",
-        outcomes=OUTCOMES,
-        results=RESULTS,
-        errors=ERRORS,
-        published=PUBLISHED,
-        columns=made,
+    script = publishing.publish(
+        PUBLICATION, attempt="a", outcomes=OUTCOMES, published=PUBLISHED, columns=made
     )
     assert judge.analyse_script(script).count("ResolvedMergeStmt") == 2
     assert judge.analyse_script(results.extend(RESULTS, made)) == ["ResolvedAlterTableStmt"]
@@ -153,8 +147,11 @@ def test_a_large_schema_makes_no_statement_that_bigquery_refuses(judge: Judge) -
     for schema in (wide, many):
         columns = typed(schema, taken=TAKEN)
         sql = outcomes.classify([PART], PROVENANCE, shape=Shape.OBJECT, price=PRO, columns=columns)
-        script = results.publish(
-            batch_id="b", attempt="a", outcomes=OUTCOMES, results=RESULTS, errors=ERRORS, published=PUBLISHED,
+        script = publishing.publish(
+        PUBLICATION,
+        attempt="a",
+        outcomes=OUTCOMES,
+        published=PUBLISHED,
             columns=[column(one) for one in columns.fields],
         )  # fmt: skip
         assert 20 < len(columns.fields) < 1000

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from . import dateformat, farm, jsontext, largejson
+from . import dateformat, farm, jsonchange, jsontext, largejson
 
 
 def _parse_json(text: str) -> str:
@@ -80,6 +80,8 @@ _FUNCTIONS: tuple[tuple[str, Callable[..., object], Sequence[str], str], ...] = 
     ("bq_large_json_text", largejson.text_at, ["VARCHAR", "VARCHAR"], "VARCHAR"),
     ("bq_large_json_items", largejson.items_at, ["VARCHAR", "VARCHAR"], "VARCHAR[]"),
     ("bq_large_json_type", largejson.type_at, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+    ("bq_json_set", jsonchange.replaced, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    ("bq_json_array_append", jsonchange.appended, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
     ("bq_parse_timestamp", dateformat.parse, ["VARCHAR", "VARCHAR"], "BIGINT"),
     ("bq_farm_fingerprint", farm.fingerprint, ["BLOB"], "BIGINT"),
     ("bq_normalize", _normalize, ["VARCHAR", "VARCHAR"], "VARCHAR"),
@@ -101,7 +103,10 @@ def _null_safe(function: Callable[..., object]) -> Callable[..., object]:
     """Give NULL for NULL, as every one of these functions does in BigQuery."""
     if function in _ONE_ARGUMENT:
         return lambda value: None if value is None else function(value)
+    if function in _THREE_ARGUMENTS:
+        return lambda one, two, three: None if None in (one, two, three) else function(one, two, three)
     return lambda first, second: None if first is None or second is None else function(first, second)
 
 
 _ONE_ARGUMENT = frozenset(function for _, function, parameters, _ in _FUNCTIONS if len(parameters) == 1)
+_THREE_ARGUMENTS = frozenset(function for _, function, parameters, _ in _FUNCTIONS if len(parameters) == 3)

@@ -135,6 +135,22 @@ def _value_array(call: Call) -> Expr:
     return Expr(f"bq_text_json_values(CAST({document.sql} AS VARCHAR), {_steps_text(steps)})", array(STRING))
 
 
+@function("JSON_SET", "JSON_ARRAY_APPEND")
+def _change(call: Call) -> Expr:
+    args = call.args()
+    if len(args) < 3 or len(args) % 2 == 0 or args[0].type.kind not in {"JSON", "NULL"}:
+        raise call.no_signature(args)
+    call.named()
+    changed = f"CAST({args[0].sql} AS VARCHAR)"
+    for path, value in zip(args[1::2], args[2::2], strict=True):
+        if call.name == "JSON_ARRAY_APPEND" and value.type.kind == "ARRAY":
+            raise unsupported("JSON_ARRAY_APPEND of every element of an array")
+        steps = _steps_text(jsonpath.steps(constant_text(path, f"a path of {call.name}")))
+        new = f"coalesce({text(value.sql, value.type, wide=False)}, 'null')"
+        changed = f"bq_{call.name.lower()}({changed}, {steps}, {new})"
+    return Expr(f"CAST({changed} AS JSON)", JSON)
+
+
 @function("PARSE_JSON")
 def _parse(call: Call) -> Expr:
     call.count(1)

@@ -1,0 +1,80 @@
+"""The request lines of a repair, made of those of the first round as they pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from airflow_batch_gemini.batch.allowance import Allowance
+from airflow_batch_gemini.batch.render import key_of
+from airflow_batch_gemini.batch.repair import Action, Treatment
+from airflow_batch_gemini.batch.reuse import ROW_BYTES, RowSet, key_number
+from airflow_batch_gemini.batch.rows import RowBatch
+from airflow_batch_gemini.batch.treatment import fingerprint_of, treated_line
+
+
+class Mending:
+    """Makes lines of lines, as a :class:`~airflow_batch_gemini.batch.render.Renderer` makes them of rows.
+
+    Rows that nobody chose leave no line. Some twenty bytes are kept of each row that was chosen.
+
+    :param chosen: by the place of its treatment, the keys of the rows.
+    """
+
+    def __init__(
+        self, treatments: Sequence[Treatment], chosen: Mapping[int, RowSet], allowance: Allowance
+    ) -> None:
+        self._treatments = treatments
+        self._chosen = chosen
+        self._taking = allowance.taking()
+        self._made: list[bytes] = []
+        self._fingerprints = RowSet()
+        self.sent: Counter[Action] = Counter()
+        """Rows by what is done for them."""
+        self.given_up = 0
+        """Rows for which nothing more can be done."""
+
+    @property
+    def left(self) -> int:
+        """Rows that the allowance leaves as they are."""
+        return self._taking.left
+
+    def keys(self, batch: RowBatch, *, before: int = 0) -> list[str]:  # noqa: ARG002  # as a Renderer is asked
+        """Return the keys of the rows that are sent, and make their lines in the same pass."""
+        keys, self._made = [], []
+        for line in batch.lines or ():
+            key = key_of(line)
+            place = self._place(key_number(key))
+            if place is not None and self._mend(line, place):
+                keys.append(key)
+        return keys
+
+    def lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:  # noqa: ARG002  # as a Renderer is asked
+        """Return the lines of the rows whose keys were asked for last."""
+        made, self._made = self._made, []
+        return made
+
+    def copies(self, fingerprints: Iterable[str]) -> int:
+        """Return how many of the rows that share a request, known by its fingerprint, share one that is sent."""
+        return sum(_number(one) in self._fingerprints for one in fingerprints)
+
+    def _place(self, number: int) -> int | None:
+        return next((place for place, rows in self._chosen.items() if number in rows), None)
+
+    def _mend(self, line: bytes, place: int) -> bool:
+        treatment = self._treatments[place]
+        made = treated_line(line, treatment)
+        if made is None:
+            self.given_up += 1
+            return False
+        if not self._taking.take(place):
+            return False
+        self._made.append(made)
+        self.sent[treatment.action] += 1
+        if fingerprint := fingerprint_of(line):
+            self._fingerprints.add(_number(fingerprint))
+        return True
+
+
+def _number(fingerprint: str) -> int:
+    return int(fingerprint[: 2 * ROW_BYTES], 16)

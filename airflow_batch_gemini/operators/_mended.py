@@ -1,0 +1,145 @@
+"""The requests of a repair: written to files, or made by BigQuery, where those of the first round lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest
+from airflow_batch_gemini.batch.mending import Mending
+from airflow_batch_gemini.batch.names import GcsUri, TableName
+from airflow_batch_gemini.batch.parts import Limits
+from airflow_batch_gemini.batch.reuse import RowSet, key_number
+from airflow_batch_gemini.batch.rows import RowBatch, jsonl_batches
+from airflow_batch_gemini.exceptions import SourceError
+from airflow_batch_gemini.operators._files import RequestFiles
+from airflow_batch_gemini.operators._place import check_place
+from airflow_batch_gemini.operators._tables import RequestTables
+from airflow_batch_gemini.sql import repair as statements
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_batch_gemini.batch.allowance import Allowance
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.operators._repairing import RepairPlan
+
+_KEYS_PER_PAGE = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mender:
+    """Makes the round's batch; its manifest comes last, as that of every batch."""
+
+    plan: RepairPlan
+    allowance: Allowance
+    hook: WorkspaceHook
+    warehouse: WarehouseHook
+    created_at: str
+    log: Logger
+
+    def mend(self) -> Manifest | None:
+        """Return the batch; ``None`` when no row deserves another try."""
+        return self._in_bigquery() if self.plan.root.requests == "bigquery" else self._on_storage()
+
+    def _on_storage(self) -> Manifest | None:
+        """Pick the rows out of the request files of the first round; of the tables only their keys come here."""
+        plan, chosen = self.plan, self._chosen()
+        if not chosen:
+            return None
+        mending = Mending(plan.treatments, chosen, self.allowance)
+        plan.keeper.start_over()
+        with RequestFiles(self.hook, plan.places, self.log) as files:
+            parts = files.write(self._lines(), renderer=mending, limits=Limits())
+            if mending.given_up:
+                self.log.info("Given up: %s rows that ask for all there is.", f"{mending.given_up:,}")
+            if mending.left:
+                self.log.warning(
+                    "Left as they are: %s rows beyond max_rows= or max_cost_usd=.", f"{mending.left:,}"
+                )
+            if not parts:
+                return None
+            self.log.info(
+                "To be sent: %s.", ", ".join(f"{rows:,} {action}" for action, rows in mending.sent.items())
+            )
+            files.verify()
+            return self._keep(parts=parts, copies=self._copies(mending))
+
+    def _chosen(self) -> dict[int, RowSet]:
+        plan, chosen = self.plan, dict[int, RowSet]()
+        sql = statements.deserving(plan.loaded, plan.policy, plan.treatments)
+        for row in self.warehouse.query_rows(
+            sql, project=plan.project, location="", page_size=_KEYS_PER_PAGE
+        ):
+            chosen.setdefault(int(row["treatment"]), RowSet()).add(key_number(row["key"]))
+        return chosen
+
+    def _lines(self) -> Iterator[RowBatch]:
+        for part in self.plan.root.parts:
+            yield from self._read(Aside(part.uri, part.rows, part.checksum))
+
+    def _read(self, file: Aside) -> Iterator[RowBatch]:
+        """Read a file of the first round, if it is the one that was prepared."""
+        uri = GcsUri.parse(file.uri)
+        info = self.hook.stat(uri)
+        if info is None or info.crc32c != file.checksum:
+            raise SourceError(
+                f"{uri} is {'gone' if info is None else 'not what was prepared'}, so nobody can say what these rows "
+                "asked. Nothing was sent; put the file back, or clear prepare."
+            )
+        with self.hook.reader(uri) as stream:
+            yield from jsonl_batches(stream, source=file.uri, keep_lines=True)
+
+    def _copies(self, mending: Mending) -> Aside | None:
+        """Return the copies of the first round with the number of those whose request is sent again."""
+        copies = self.plan.root.copies
+        if copies is None:
+            return None
+        marks = (str(row["fingerprint"]) for batch in self._read(copies) for row in batch.rows)
+        rows = mending.copies(marks)
+        return replace(copies, rows=rows) if rows else None
+
+    def _in_bigquery(self) -> Manifest | None:
+        plan, root = self.plan, self.plan.root
+        requests = [TableName.parse(part.uri) for part in root.parts]
+        dataset = requests[0].dataset_name
+        location = check_place(self.warehouse, dataset, root.location)
+        plan.keeper.start_over()
+        with RequestTables(
+            self.warehouse,
+            BatchTables(dataset, plan.identity.batch_id),
+            project=plan.project,
+            location=location,
+            salt=uuid4().hex,
+            log=self.log,
+        ) as tables:
+            parts = tables.take(
+                lambda table: statements.create_repairs(
+                    table,
+                    plan.loaded,
+                    requests=requests,
+                    fingerprinted=root.fingerprinted,
+                    policy=plan.policy,
+                    treatments=plan.treatments,
+                    allowance=self.allowance,
+                ),
+                limits=Limits(),
+            )
+            if not parts:
+                return None
+            copies = root.copies
+            if copies is not None:
+                sent = [TableName.parse(part.uri) for part in parts]
+                sql = statements.copies_of(sent, TableName.parse(copies.uri))
+                [found] = self.warehouse.query_rows(sql, project=plan.project, location=location)
+                rows = int(found["row_count"])
+                copies = replace(copies, rows=rows) if rows else None
+            return self._keep(parts=parts, copies=copies)
+
+    def _keep(self, **made: object) -> Manifest:
+        manifest = self.plan.manifest(created_at=self.created_at, **made)
+        self.plan.keeper.keep(manifest)
+        return manifest
