@@ -11,25 +11,24 @@ from airflow_batch_gemini.task_groups._options import check_names
 
 SUBJECT = "Send this batch to Gemini?"
 
-# What prepare did not work out, it does not say: those lines are left out then.
 _BODY = """
 {%- set parts = ti.xcom_pull(task_ids='TASK', map_indexes=ti.map_index) -%}
 {%- set batch = parts if parts is mapping else parts[0] -%}
+{%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
 **{{ "{:,}".format(batch.rows) }}** requests in {{ batch.parts }} job(s), {{ "%.1f" | format(batch.size / 1e6) }} MB.
-{%- if batch.get('usd_expected') is not none %}
 
 | cost | |
 |---|---|
-| at least | {{ "%.4f" | format(batch.usd_low) }} USD |
-| expected | {{ "%.4f" | format(batch.usd_expected) }} USD |
-| at most | {{ "%.4f" | format(batch.usd_high) }} USD |
-{%- endif %}
-{%- if batch.get('canary_rows') %}
+| at least | {{ usd(batch.usd_low) }} |
+| expected | {{ usd(batch.usd_expected) }} |
+| at most | {{ usd(batch.usd_high) }} |
 
-Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures }} failed.
-{%- endif %}
+The requests lie under `{{ batch.workspace }}/requests/`.
+{%- if batch.canary_rows %}
 
-They lie under `{{ batch.workspace }}/requests/`.
+Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures }} failed. The answers lie under
+`{{ batch.workspace }}/canary/`.
+{%- endif %}
 """
 
 
