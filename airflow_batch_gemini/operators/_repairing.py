@@ -79,7 +79,7 @@ def planned(
     ti = context["ti"]
     index = -1 if ti.map_index is None else ti.map_index
     identity = Identity(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
-    places, attempt = Workspace(identity.workspace(_work_uri(root))), str(ti.id)
+    places, attempt = Workspace(identity.workspace(root.work_uri)), str(ti.id)
     policy, model = RepairPolicy.of(operator.policy), root.model
     if operator.model:
         model = model_path(operator.model)
@@ -180,12 +180,6 @@ def allowed(plan: RepairPlan, operator: GeminiBatchRepairOperator, warehouse: Wa
         max_cost_usd=None if usd is None else Decimal(str(usd)),
         price=price_of(plan.model, operator.price),
     )
-
-
-def _work_uri(root: Manifest) -> GcsUri:
-    """Return the folder that the workspace of the first round was made in."""
-    levels = 3 + (root.identity.map_index >= 0)
-    return GcsUri.parse(root.workspace.rsplit("/", levels)[0])
 
 
 def _job_names(hook: WorkspaceHook, root: Manifest) -> list[str]:
