@@ -51,6 +51,8 @@ def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_bi
         assert reports[-1]["rows"] == len(deserving)
         assert story.billed(number) == answered(story, number)
 
+    for number, report in enumerate(reports):
+        assert {kind: report["tokens"][kind] for kind in ("prompt", "output")} == story.tokens(number)
     ended = story.outcomes()
     assert len(ended) == count
     assert set(ended.values()) == {"succeeded", "blocked"}
