@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.batch.embedding import EmbeddingTemplate
+    from airflow_batch_gemini.batch.repair import RepairPolicy
     from airflow_batch_gemini.batch.request import GeminiTemplate, Media, Turn
 
 __version__ = "0.1.0"
-__all__ = ["EmbeddingTemplate", "GeminiTemplate", "Media", "Turn", "__version__", "get_provider_info"]
+__all__ = [
+    "EmbeddingTemplate",
+    "GeminiTemplate",
+    "Media",
+    "RepairPolicy",
+    "Turn",
+    "__version__",
+    "get_provider_info",
+]
 
 _INTEGRATION = "Gemini batch inference on Vertex AI"
 
@@ -24,6 +33,10 @@ def __getattr__(name: str) -> Any:
         from airflow_batch_gemini.batch import embedding
 
         return embedding.EmbeddingTemplate
+    if name == "RepairPolicy":
+        from airflow_batch_gemini.batch import repair
+
+        return repair.RepairPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -145,6 +145,12 @@ class Manifest:
         return self.rows + sum(aside.rows for aside in (self.copies, self.rejected) if aside)
 
     @property
+    def work_uri(self) -> GcsUri:
+        """The folder that the workspace was made in, and that those of later rounds are made in."""
+        levels = 3 + (self.identity.map_index >= 0)
+        return GcsUri.parse(self.workspace.rsplit("/", levels)[0])
+
+    @property
     def root_batch_id(self) -> str:
         """The batch whose rows these are: what the tables call all rounds."""
         return self.batch_id if self.first is None else self.first.batch_id

@@ -164,6 +164,11 @@ class Story:
         stats = self.cloud.stats()["jobs"]
         return sum(stats[name]["billed_rows"] for name in self.jobs[number])
 
+    def tokens(self, number: int) -> dict[str, int]:
+        """Tokens that the local cloud billed for a round."""
+        jobs = [self.cloud.stats()["jobs"][name] for name in self.jobs[number]]
+        return {kind: sum(job[f"{kind}_tokens"] for job in jobs) for kind in ("prompt", "output")}
+
     def bill(self) -> int:
         """Rows that the local cloud has billed since it started."""
         return sum(job["billed_rows"] for job in self.cloud.stats()["jobs"].values())

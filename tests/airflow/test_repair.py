@@ -15,12 +15,13 @@ from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.repair import Action, RepairPolicy, Rule
 from airflow_batch_gemini.batch.treatment import CORRECTION, treated
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
+from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.operators._files import RequestFiles
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 from airflow_batch_gemini.operators.repair import GeminiBatchRepairOperator
 
-COUNTS = {"storage": 2000, "bigquery": 600}
+COUNTS = {"storage": 2000, "bigquery": 1000}
 
 
 def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_billed_once_a_round(
@@ -50,6 +51,8 @@ def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_bi
         assert reports[-1]["rows"] == len(deserving)
         assert story.billed(number) == answered(story, number)
 
+    for number, report in enumerate(reports):
+        assert {kind: report["tokens"][kind] for kind in ("prompt", "output")} == story.tokens(number)
     ended = story.outcomes()
     assert len(ended) == count
     assert set(ended.values()) == {"succeeded", "blocked"}
@@ -295,6 +298,29 @@ def test_of_a_job_that_died_what_was_paid_for_is_landed_and_only_the_rest_is_rep
     assert story.repair().rows == count - landed
     assert story.go(1)["standing"]["succeeded"] == count
     assert story.billed(1) == count - landed
+
+
+def test_of_a_job_that_was_cancelled_halfway_only_the_other_half_is_repaired(in_files: Story) -> None:
+    """The rows it had done were exported and billed."""
+    story, vertex = in_files, GeminiBatchHook()
+    story.cloud.knobs(pace="looks:5")
+    story.prepare(rows(12))
+    story.buy()
+    [name] = story.jobs[0]
+    while vertex.get(name).state != "JOB_STATE_RUNNING":
+        pass
+    vertex.get(name)
+    vertex.get(name)
+    vertex.cancel(name)
+    while not vertex.get(name).ended:
+        pass
+    vertex.close()
+    landed = story.load()["outcomes"]["succeeded"]
+    assert 0 < landed == story.billed(0) < 12
+    story.cloud.knobs(pace="immediate")
+    assert story.repair().rows == 12 - landed
+    assert story.go(1)["standing"]["succeeded"] == 12
+    assert story.billed(0) + story.billed(1) == 12
 
 
 # ------------------------------------------------------------------------------------- deaths, clears and second looks

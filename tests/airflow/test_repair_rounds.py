@@ -24,11 +24,11 @@ Round = Mapping[str, bool]
 def three_rounds(story: Story) -> None:
     """Some rows succeed in each round, and some never."""
     for number in range(3):
-        story.cloud.knobs(row_error_rate=0.6)
+        story.cloud.knobs(row_error_rate=0.5)
         if number:
             story.repair(number)
         else:
-            story.prepare(rows(16))
+            story.prepare(rows(24))
         story.go(number)
 
 
@@ -47,7 +47,7 @@ def test_a_first_round_that_is_prepared_anew_takes_everything_back(in_files: Sto
     """Another template asks something else, and what was answered before is no answer to that."""
     three_rounds(in_files)
     in_files.cloud.knobs(row_error_rate=0.3)
-    in_files.prepare(rows(16), GeminiTemplate(prompt="Who is {text}?"))
+    in_files.prepare(rows(24), GeminiTemplate(prompt="Who is {text}?"))
     in_files.go()
     found = in_files.tables
     assert {row["round"] for row in (found[0] | found[1]).values()} == {0}

@@ -13,7 +13,16 @@ from airflow_batch_gemini.batch.canary import CanaryFigures, Judged, figures
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer
 from airflow_batch_gemini.batch.estimate import BatchEstimate, PartEstimate, Usd
 from airflow_batch_gemini.batch.estimating import estimate
-from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.manifest import (
+    Aside,
+    BatchRef,
+    BatchTables,
+    FirstBatch,
+    Identity,
+    Manifest,
+    Part,
+    Workspace,
+)
 from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
 from airflow_batch_gemini.batch.pricing import PRICES
@@ -213,3 +222,53 @@ def test_a_person_finds_everything_of_a_batch_by_its_name() -> None:
         "gemini_requests_id_00000", "gemini_input_id_00000_e1",
         "gemini_predictions_id_00000_e1", "gemini_landing_id_00000_e1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("map_index", [-1, 0, 7])
+@pytest.mark.parametrize("work_uri", ["gs://team", "gs://team/work/of us"])
+def test_a_manifest_knows_the_folder_that_its_workspace_was_made_in(work_uri: str, map_index: int) -> None:
+    """Whatever the names of DAG, run and task hold."""
+    identity = Identity(
+        dag_id="a/b", run_id="manual__2026-01-01T00:00:00+00:00", task_id="g.t", map_index=map_index
+    )
+    made = replace(MANIFEST, identity=identity, workspace=str(identity.workspace(GcsUri.parse(work_uri))))
+    assert str(made.work_uri) == work_uri
+
+
+def test_the_rounds_of_a_batch_share_its_id_its_rows_and_what_was_asked_first() -> None:
+    """Whatever a round itself asks."""
+    root = replace(MANIFEST, rejected=Aside("gs://team/w/requests/rejected.jsonl", 2, "CCCC"))
+    first = FirstBatch(
+        batch_id=root.batch_id,
+        workspace=root.workspace,
+        fingerprint=root.batch_fingerprint,
+        rows=root.accounted_rows,
+        basis="b",
+    )
+    made = replace(
+        MANIFEST, identity=replace(IDENTITY, task_id="repair"), parts=PARTS[:1], round=1, first=first
+    )
+    assert Manifest.from_json(made.to_json()) == made
+    assert made.batch_id != root.batch_id
+    assert (made.root_batch_id, made.batch_fingerprint, made.whole_rows) == (
+        root.batch_id,
+        root.batch_fingerprint,
+        5,
+    )
+    assert (root.root_batch_id, root.whole_rows, made.accounted_rows) == (root.batch_id, 5, 2)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parts": PARTS[:1]},
+        {"template_fingerprint": "g"},
+        {"model": "publishers/google/models/gemini-2.5-pro"},
+        {"copies": Aside("gs://team/w/requests/copies.jsonl", 1, "CCCC")},
+        {"rejected": Aside("gs://team/w/requests/rejected.jsonl", 1, "CCCC")},
+    ],
+)
+def test_what_was_asked_first_is_told_by_all_that_makes_a_row(changed: dict[str, Any]) -> None:
+    """Of another preparation no answer is kept."""
+    assert replace(MANIFEST, **changed).batch_fingerprint != MANIFEST.batch_fingerprint
+    assert replace(MANIFEST, attempt="2", created_at="later").batch_fingerprint == MANIFEST.batch_fingerprint

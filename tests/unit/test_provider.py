@@ -47,5 +47,6 @@ def test_the_task_decorator_it_names_exists() -> None:
 def test_the_template_is_at_hand_at_the_top_of_the_package() -> None:
     """A DAG file imports it from the package itself."""
     assert airflow_batch_gemini.GeminiTemplate.__name__ == "GeminiTemplate"
+    assert airflow_batch_gemini.RepairPolicy.__name__ == "RepairPolicy"
     with pytest.raises(AttributeError):
         _ = airflow_batch_gemini.nothing
