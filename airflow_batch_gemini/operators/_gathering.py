@@ -41,8 +41,9 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             operator, warehouse, [results.dataset_name, errors.dataset_name, dataset], jobs
         )
         wanted = results_columns(manifest)
+        found = {table: warehouse.table_info(table) for table in (results, errors)}
         lacks = tuple(
-            (table, lacking_columns(table, columns, warehouse.table_info(table)))
+            (table, lacking_columns(table, columns, found[table]))
             for table, columns in ((results, wanted), (errors, ERRORS))
         )
         return LoadPlan(
@@ -62,6 +63,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             ),
             asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
             lacking=lacks,
+            made=None not in found.values(),
             view=due_view(operator, warehouse, results, wanted),
             jobs=tuple(job.job for job in jobs),
             landing=tables,

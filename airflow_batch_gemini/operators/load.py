@@ -13,6 +13,7 @@ from airflow.sdk import Asset, BaseOperator, conf
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
+from airflow_batch_gemini.batch.quality import QualityGates, check_quality
 from airflow_batch_gemini.batch.report import Report, Tally, audit, check_echoes, standing_of, tally
 from airflow_batch_gemini.exceptions import ConfigurationError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+    from airflow_batch_gemini.operators._steps import Steps
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 KEPT_SECONDS = 7 * 24 * 3600.0
@@ -53,6 +55,13 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param max_corrupt_lines: lines that the output of one job may have that are not JSON (cut, garbled, perhaps of
         invalid UTF-8, which BigQuery may also read with U+FFFD in the place of what is invalid). They are left out, the
         report counts them, and their rows are ``missing``. With more the load fails and publishes nothing.
+    :param max_failed_rate: publish nothing and fail when a larger share of the rows, from 0 to 1, has no answer: they
+        are ``failed``, ``missing``, ``blocked``, ``mismatched`` or ``rejected``. The share is that of all rows of the
+        batch, copies and rejected ones included. A later round is judged with the rounds before it: by how all rows
+        of the batch would stand with it, not by its own rows, which are the difficult ones. So where rounds of repair
+        follow, set it at the load of the last one, or high enough for the first. Landing and outcomes tables stay for
+        a look; clear the task with a higher limit to publish, which buys nothing.
+    :param max_invalid_rate: the same of rows with an answer that cannot be used: ``invalid`` or ``truncated``.
     :param latest_view: keep a view ``<results_table>_latest`` with the newest answer to every key. Where it cannot be
         made the load succeeds all the same and says so.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
@@ -87,6 +96,8 @@ class GeminiBatchLoadOperator(BaseOperator):
         landing_dataset: str | None = None,
         batch_date: str | None = None,
         max_corrupt_lines: int = 0,
+        max_failed_rate: float | None = None,
+        max_invalid_rate: float | None = None,
         latest_view: bool = True,
         price: Price | Mapping[str, Any] | None = None,
         gcp_conn_id: str = "google_cloud_default",
@@ -101,12 +112,15 @@ class GeminiBatchLoadOperator(BaseOperator):
         super().__init__(**kwargs)
         if max_corrupt_lines < 0:
             raise ConfigurationError(f"max_corrupt_lines={max_corrupt_lines} is less than none.")
+        QualityGates(max_failed_rate=max_failed_rate, max_invalid_rate=max_invalid_rate)
         self.batch = batch
         self.results_table = results_table
         self.errors_table = errors_table
         self.landing_dataset = landing_dataset
         self.batch_date = batch_date
         self.max_corrupt_lines = max_corrupt_lines
+        self.max_failed_rate = max_failed_rate
+        self.max_invalid_rate = max_invalid_rate
         self.latest_view = latest_view
         self.price = price
         self.gcp_conn_id = gcp_conn_id
@@ -148,6 +162,7 @@ class GeminiBatchLoadOperator(BaseOperator):
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(steps.take("audit", plan.audit())))
         notes = self._checked(plan, counted, landed)
+        self._judge(plan, steps, counted)
         if (extend := plan.extend()) is not None:
             steps.take("extend", extend)
         steps.take("publish", plan.publish())
@@ -166,6 +181,18 @@ class GeminiBatchLoadOperator(BaseOperator):
         for note in notes:
             self.log.warning("%s", note)
         return notes
+
+    def _judge(self, plan: LoadPlan, steps: Steps, counted: Tally) -> None:
+        """Raise when more rows would stand without a usable answer than the gates let through."""
+        gates = QualityGates(max_failed_rate=self.max_failed_rate, max_invalid_rate=self.max_invalid_rate)
+        if not gates.any:
+            return
+        outcomes = counted.outcomes
+        if (after := plan.standing_after()) is not None:
+            outcomes = standing_of(steps.warehouse.job_rows(steps.take("judge", after)))
+        check_quality(
+            outcomes, gates, round=plan.manifest.round, table=str(plan.outcomes), answers=plan.answers
+        )
 
     def _tell(self, context: Context, plan: LoadPlan, report: Report) -> dict[str, Any]:
         """Write ``report.json``, move the ledgers on, tell the log and the outlets."""

@@ -17,7 +17,7 @@ from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.report import Report, Tally
 from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.sql import latest
-from airflow_batch_gemini.sql.audit import audit
+from airflow_batch_gemini.sql.audit import audit, standings_after
 from airflow_batch_gemini.sql.landing import query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, classify
 from airflow_batch_gemini.sql.parts import NOTHING_ASIDE, AsidePlan, LandingJob, PartPlan
@@ -60,6 +60,8 @@ class LoadPlan:
     asides: AsidePlan = NOTHING_ASIDE
     lacking: tuple[tuple[TableName, tuple[Column, ...]], ...] = ()
     """What the tables that are there do not have yet."""
+    made: bool = False
+    """Whether results and errors tables are there."""
     view: TableName | None = None
     """The view of the newest answers, when it has to be made."""
     jobs: tuple[Job, ...]
@@ -90,6 +92,11 @@ class LoadPlan:
     def published(self) -> TableName:
         """Says which attempt published last."""
         return published_table(self.results, self.errors, self.manifest.root_batch_id)
+
+    @property
+    def answers(self) -> list[str]:
+        """Tables with the raw answers."""
+        return [str(source.predictions) for source in self.sources if source.predictions is not None]
 
     @property
     def jobs_by_part(self) -> dict[int, Job]:
@@ -143,6 +150,16 @@ class LoadPlan:
     def audit(self) -> dict[str, Any]:
         """Return the job that counts the outcomes."""
         return query(audit(self.sources, self.outcomes))
+
+    def standing_after(self) -> dict[str, Any] | None:
+        """Return the job that says how all rows will stand once this round is published.
+
+        ``None`` for the first round, whose own rows are all there are, and where there is nothing that a later one
+        could add to: its publish says so.
+        """
+        if not self.manifest.round or not self.made:
+            return None
+        return query(standings_after(self.loaded, self.outcomes))
 
     def extend(self) -> dict[str, Any] | None:
         """Return the job that gives the tables the columns they lack; ``None`` when they lack none."""

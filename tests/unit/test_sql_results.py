@@ -23,7 +23,7 @@ from airflow_batch_gemini.batch.repair import RepairPolicy
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import InvalidNameError
 from airflow_batch_gemini.sql import latest, outcomes, publishing, repair, results
-from airflow_batch_gemini.sql.audit import audit
+from airflow_batch_gemini.sql.audit import audit, standings_after
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
 from airflow_batch_gemini.sql.typed import type_of
@@ -482,6 +482,43 @@ def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge)
     """One row per outcome, and two for the lines."""
     judge.analyse(audit([PART], OUTCOMES))
     judge.analyse(audit([PART, PART], OUTCOMES))
+
+
+def standing(name: str, rows: Mapping[str, tuple[str, int]], *, batch: str = LOADED.batch_id) -> str:
+    """Rows of a table, by key their outcome and round, in the place of its name."""
+    values = [
+        f"SELECT '{key}' AS key, '{outcome}' AS outcome, {number} AS round, '{batch}' AS batch_id, "
+        f"'{LOADED.fingerprint}' AS batch_fingerprint"
+        for key, (outcome, number) in rows.items()
+    ]
+    return f"({' UNION ALL '.join(values)}) AS {name}"
+
+
+def test_how_all_rows_will_stand_is_asked_as_they_will_be_published(judge: Judge) -> None:
+    """Success wins, then the later round, then what comes now; rows that are of no later round stay as they are."""
+    sql = standings_after(LOADED, OUTCOMES)
+    judge.analyse(sql)
+    new = {
+        "mended": ("succeeded", 1),
+        "worse": ("blocked", 1),
+        "late": ("failed", 1),
+        "again": ("invalid", 1),
+    }
+    succeeded = {"good": ("succeeded", 0), "late_good": ("succeeded", 2)}
+    errors = {
+        "mended": ("failed", 0), "worse": ("failed", 0), "late": ("truncated", 2), "again": ("missing", 1),
+        "left": ("mismatched", 0),
+    }  # fmt: skip
+    for table, name, rows in [
+        (OUTCOMES, "a", {**new, "late_good": ("failed", 1)}),
+        (RESULTS, "b", succeeded),
+        (ERRORS, "c", errors),
+    ]:
+        sql = sql.replace(f"`{table}`", standing(name, rows))
+    found = judge.rows(f"SELECT *, CAST(NULL AS NUMERIC) AS cost_usd FROM ({sql})")
+    assert {row["outcome"]: row["row_count"] for row in found} == {
+        "succeeded": 3, "blocked": 1, "truncated": 1, "invalid": 1, "mismatched": 1,
+    }  # fmt: skip
 
 
 def test_the_judge_refuses_what_is_not_googlesql(judge: Judge) -> None:
