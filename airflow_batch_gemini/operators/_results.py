@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 60.0
 
 
+def batches_table(
+    operator: GeminiBatchLoadOperator, results: TableName, *, default_project: str | None
+) -> TableName | None:
+    """Return the table of batches; ``None`` when nobody wants one."""
+    given = operator.batches_table
+    if not given:
+        return None
+    if given is True:
+        return results.dataset_name.table(f"{results.table}_batches")
+    return TableName.parse(given, default_project=default_project)
+
+
 def lacking_columns(
     table: TableName, columns: Sequence[Column], found: TableInfo | None
 ) -> tuple[Column, ...]:

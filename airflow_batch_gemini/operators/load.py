@@ -13,15 +13,15 @@ from airflow.sdk import Asset, BaseOperator, conf
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.quality import QualityGates, check_quality
-from airflow_batch_gemini.batch.report import Report, Tally, audit, check_echoes, standing_of, tally
+from airflow_batch_gemini.batch.quality import QualityGates
+from airflow_batch_gemini.batch.tally import Tally, audit, check_echoes, tally
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_batch_gemini.batch.report import Report
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-    from airflow_batch_gemini.operators._steps import Steps
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 KEPT_SECONDS = 7 * 24 * 3600.0
@@ -49,6 +49,9 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job, and that must have ended.
     :param results_table: ``project.dataset.table`` for succeeded rows; created when missing.
     :param errors_table: for all other rows; by default the results table's name with ``_errors``.
+    :param batches_table: for one row a round: rows by outcome, tokens, cost beside the estimate, and when it came to
+        which stage; published together with the results. By default the results table's name with ``_batches``;
+        several loads may share one. ``False`` or ``None``: none.
     :param landing_dataset: ``project.dataset`` for the landing tables; by default the results table's.
     :param batch_date: ``YYYY-MM-DD``, the partition to land in; by default the run's logical date, or when the run has
         none the date it was to run after.
@@ -79,6 +82,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         "batch",
         "results_table",
         "errors_table",
+        "batches_table",
         "landing_dataset",
         "batch_date",
         "gcp_conn_id",
@@ -93,6 +97,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         batch: Any,
         results_table: str,
         errors_table: str | None = None,
+        batches_table: str | bool | None = True,
         landing_dataset: str | None = None,
         batch_date: str | None = None,
         max_corrupt_lines: int = 0,
@@ -112,15 +117,16 @@ class GeminiBatchLoadOperator(BaseOperator):
         super().__init__(**kwargs)
         if max_corrupt_lines < 0:
             raise ConfigurationError(f"max_corrupt_lines={max_corrupt_lines} is less than none.")
-        QualityGates(max_failed_rate=max_failed_rate, max_invalid_rate=max_invalid_rate)
         self.batch = batch
         self.results_table = results_table
         self.errors_table = errors_table
+        self.batches_table = batches_table
         self.landing_dataset = landing_dataset
         self.batch_date = batch_date
         self.max_corrupt_lines = max_corrupt_lines
         self.max_failed_rate = max_failed_rate
         self.max_invalid_rate = max_invalid_rate
+        self._gates()
         self.latest_view = latest_view
         self.price = price
         self.gcp_conn_id = gcp_conn_id
@@ -148,6 +154,7 @@ class GeminiBatchLoadOperator(BaseOperator):
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         """Take every step in order; a step that is done is found done."""
         from airflow_batch_gemini.operators._gathering import gather
+        from airflow_batch_gemini.operators._publishing import Publishing
         from airflow_batch_gemini.operators._results import show_latest
         from airflow_batch_gemini.operators._steps import Steps
 
@@ -162,17 +169,15 @@ class GeminiBatchLoadOperator(BaseOperator):
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(steps.take("audit", plan.audit())))
         notes = self._checked(plan, counted, landed)
-        self._judge(plan, steps, counted)
-        if (extend := plan.extend()) is not None:
-            steps.take("extend", extend)
-        steps.take("publish", plan.publish())
-        notes += show_latest(self, warehouse, plan)
+        publishing = Publishing(steps, counted, landed, price)
+        publishing.judge(self._gates())
+        publishing.publish(batch_date=batch_date)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
-        standing = standing_of(warehouse.job_rows(steps.take("standing", plan.standing())))
-        report = plan.report(
-            counted, landed, standing=standing, price=price, notes=notes, loaded_at=time.time()
-        )
-        return self._tell(context, plan, report)
+        notes += show_latest(self, warehouse, plan)
+        return self._tell(context, plan, publishing.report(notes=notes, now=time.time()))
+
+    def _gates(self) -> QualityGates:
+        return QualityGates(max_failed_rate=self.max_failed_rate, max_invalid_rate=self.max_invalid_rate)
 
     def _checked(self, plan: LoadPlan, counted: Tally, landed: Landed) -> list[str]:
         """Raise unless the counts add up; return what a person should know."""
@@ -181,18 +186,6 @@ class GeminiBatchLoadOperator(BaseOperator):
         for note in notes:
             self.log.warning("%s", note)
         return notes
-
-    def _judge(self, plan: LoadPlan, steps: Steps, counted: Tally) -> None:
-        """Raise when more rows would stand without a usable answer than the gates let through."""
-        gates = QualityGates(max_failed_rate=self.max_failed_rate, max_invalid_rate=self.max_invalid_rate)
-        if not gates.any:
-            return
-        outcomes = counted.outcomes
-        if (after := plan.standing_after()) is not None:
-            outcomes = standing_of(steps.warehouse.job_rows(steps.take("judge", after)))
-        check_quality(
-            outcomes, gates, round=plan.manifest.round, table=str(plan.outcomes), answers=plan.answers
-        )
 
     def _tell(self, context: Context, plan: LoadPlan, report: Report) -> dict[str, Any]:
         """Write ``report.json``, move the ledgers on, tell the log and the outlets."""

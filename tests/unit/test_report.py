@@ -12,7 +12,9 @@ import pytest
 from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.pricing import PRICES
-from airflow_batch_gemini.batch.report import Report, Tally, audit, tally
+from airflow_batch_gemini.batch.report import Report
+from airflow_batch_gemini.batch.stages import Stages
+from airflow_batch_gemini.batch.tally import Tally, audit, tally
 from airflow_batch_gemini.exceptions import AccountingError, OutputError
 
 
@@ -59,7 +61,7 @@ def report(counted: Tally = COUNTED, *, model: str = "gemini-3.5-flash") -> Repo
         price=PRICES.get(model),
         jobs=JOBS,
         tables={"results": "p.d.r", "errors": "p.d.e"},
-        loaded_at=100.0,
+        stages=Stages.of(prepared_at="1970-01-01T00:00:01+00:00", jobs=JOBS, landed=95.0, loaded=100.0),
     )
 
 
@@ -133,8 +135,11 @@ def test_the_report_is_plain_data_with_the_price_it_was_reckoned_by() -> None:
     assert document["cost_usd"] == 0.013
     assert document["price"]["input"] == "1.50"
     assert document["times"] == {
+        "prepared": "1970-01-01T00:00:01+00:00",
         "first_job_created": "1970-01-01T00:00:05+00:00",
+        "first_job_started": None,
         "last_job_ended": "1970-01-01T00:01:30+00:00",
+        "landed": "1970-01-01T00:01:35+00:00",
         "loaded": "1970-01-01T00:01:40+00:00",
     }
     assert [job["state"] for job in document["jobs"]] == ["JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED"]
@@ -149,7 +154,9 @@ def test_times_that_nobody_knows_are_null() -> None:
         price=None,
         jobs=[Job(name="j", state="JOB_STATE_EXPIRED")],
         tables={},
-        loaded_at=1.0,
+        stages=Stages.of(
+            prepared_at="", jobs=[Job(name="j", state="JOB_STATE_EXPIRED")], landed=None, loaded=1.0
+        ),
     )
     assert (found.times["first_job_created"], found.times["last_job_ended"]) == (None, None)
 
