@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest
+from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest, Part
 from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Limits
@@ -103,10 +103,10 @@ class Mender:
         return replace(copies, rows=rows) if rows else None
 
     def _in_bigquery(self) -> Manifest | None:
-        plan, root = self.plan, self.plan.root
-        requests = [TableName.parse(part.uri) for part in root.parts]
-        dataset = requests[0].dataset_name
-        location = check_place(self.warehouse, dataset, root.location)
+        """Let BigQuery pick the rows out of the request tables of the first round, and change them."""
+        plan = self.plan
+        dataset = TableName.parse(plan.root.parts[0].uri).dataset_name
+        location = check_place(self.warehouse, dataset, plan.root.location)
         plan.keeper.start_over()
         with RequestTables(
             self.warehouse,
@@ -116,28 +116,31 @@ class Mender:
             salt=uuid4().hex,
             log=self.log,
         ) as tables:
-            parts = tables.take(
-                lambda table: statements.create_repairs(
-                    table,
-                    plan.loaded,
-                    requests=requests,
-                    fingerprinted=root.fingerprinted,
-                    policy=plan.policy,
-                    treatments=plan.treatments,
-                    allowance=self.allowance,
-                ),
-                limits=Limits(),
-            )
+            parts = tables.take(self._statement, limits=Limits())
             if not parts:
                 return None
-            copies = root.copies
-            if copies is not None:
-                sent = [TableName.parse(part.uri) for part in parts]
-                sql = statements.copies_of(sent, TableName.parse(copies.uri))
-                [found] = self.warehouse.query_rows(sql, project=plan.project, location=location)
-                rows = int(found["row_count"])
-                copies = replace(copies, rows=rows) if rows else None
-            return self._keep(parts=parts, copies=copies)
+            return self._keep(parts=parts, copies=self._copies_in_tables(parts, location))
+
+    def _statement(self, table: TableName) -> str:
+        plan = self.plan
+        return statements.create_repairs(
+            table,
+            plan.loaded,
+            requests=[TableName.parse(part.uri) for part in plan.root.parts],
+            fingerprinted=plan.root.fingerprinted,
+            policy=plan.policy,
+            treatments=plan.treatments,
+            allowance=self.allowance,
+        )
+
+    def _copies_in_tables(self, parts: Sequence[Part], location: str) -> Aside | None:
+        copies = self.plan.root.copies
+        if copies is None:
+            return None
+        sql = statements.copies_of([TableName.parse(part.uri) for part in parts], TableName.parse(copies.uri))
+        [found] = self.warehouse.query_rows(sql, project=self.plan.project, location=location)
+        rows = int(found["row_count"])
+        return replace(copies, rows=rows) if rows else None
 
     def _keep(self, **made: object) -> Manifest:
         manifest = self.plan.manifest(created_at=self.created_at, **made)

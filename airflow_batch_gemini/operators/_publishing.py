@@ -50,14 +50,17 @@ class Publishing:
 
         :param now: epoch seconds.
         """
-        plan = self.steps.plan
-        standing, asked = standing_of(self._rows("standing", plan.standing())), telling.earlier_rounds(plan)
+        plan, standing, earlier = self.steps.plan, self.counted.outcomes, list[dict[str, Any]]()
+        if plan.manifest.round:
+            standing = standing_of(self._rows("standing", plan.standing()))
+        if (asked := telling.earlier_rounds(plan)) is not None:
+            earlier = [round_of(row) for row in self._rows("rounds", asked)]
         return telling.report(
             plan,
             self.counted,
             self.landed,
             standing=standing,
-            earlier=[] if asked is None else [round_of(row) for row in self._rows("rounds", asked)],
+            earlier=earlier,
             price=self.price,
             notes=notes,
             loaded_at=now,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_batch_gemini.batch.allowance import Allowance, Standing, allowance
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.manifest import BatchRef, FirstBatch, Identity, Manifest, Workspace
-from airflow_batch_gemini.batch.names import GcsUri, TableName, model_path
+from airflow_batch_gemini.batch.names import GcsUri, TableName, model_path, project_id
 from airflow_batch_gemini.batch.pricing import price_of
 from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
@@ -74,23 +74,15 @@ def planned(
     operator: GeminiBatchRepairOperator, context: Context, hook: WorkspaceHook, warehouse: WarehouseHook
 ) -> RepairPlan:
     """Read the batch of the first round, and say what its repair is. Nothing is changed."""
-    root = manifest_of(hook, BatchRef.from_xcom(operator.batch))
-    if root.first is not None:
-        raise ConfigurationError(
-            f"batch= is round {root.round} of batch {root.root_batch_id}; a repair wants what prepare returned, "
-            "whatever the round. Nothing was sent."
-        )
-    project = operator.project_id or warehouse.project_id or None
-    results = TableName.parse(operator.results_table, default_project=project)
-    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
+    root = _root(operator, hook)
+    loaded, project = _loaded(operator, root, warehouse)
     ti = context["ti"]
     index = -1 if ti.map_index is None else ti.map_index
     identity = Identity(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
     places, attempt = Workspace(identity.workspace(_work_uri(root))), str(ti.id)
-    policy, model = (
-        RepairPolicy.of(operator.policy),
-        model_path(operator.model) if operator.model else root.model,
-    )
+    policy, model = RepairPolicy.of(operator.policy), root.model
+    if operator.model:
+        model = model_path(operator.model)
     asked = [model, repr(policy), operator.round, operator.max_rows, str(operator.max_cost_usd)]
     return RepairPlan(
         root=root,
@@ -100,10 +92,8 @@ def planned(
         attempt=attempt,
         places=places,
         keeper=ManifestKeeper(hook, places, attempt=attempt),
-        loaded=LoadedBatch(
-            batch_id=root.batch_id, fingerprint=root.batch_fingerprint, results=results, errors=errors
-        ),
-        project=project or results.project,
+        loaded=loaded,
+        project=project,
         policy=policy,
         treatments=policy.treatments(round=operator.round),
         first=FirstBatch(
@@ -114,6 +104,43 @@ def planned(
             basis=_digest([root.batch_fingerprint, *_job_names(hook, root), *asked]),
         ),
     )
+
+
+def _checked(operator: GeminiBatchRepairOperator) -> BatchRef:
+    """Judge every name by its grammar, before the connection's credential is loaded to complete one."""
+    ref = BatchRef.from_xcom(operator.batch)
+    GcsUri.parse(ref.workspace)
+    for table in (operator.results_table, operator.errors_table or None):
+        if table is not None:
+            TableName.parse(table, default_project="project")
+    if operator.model:
+        model_path(operator.model)
+    if operator.project_id:
+        project_id(operator.project_id)
+    return ref
+
+
+def _root(operator: GeminiBatchRepairOperator, hook: WorkspaceHook) -> Manifest:
+    root = manifest_of(hook, _checked(operator))
+    if root.first is not None:
+        raise ConfigurationError(
+            f"batch= is round {root.round} of batch {root.root_batch_id}; a repair wants what prepare returned, "
+            "whatever the round. Nothing was sent."
+        )
+    return root
+
+
+def _loaded(
+    operator: GeminiBatchRepairOperator, root: Manifest, warehouse: WarehouseHook
+) -> tuple[LoadedBatch, str]:
+    """Return where the batch was loaded, and the project that runs the BigQuery jobs."""
+    project = operator.project_id or warehouse.project_id or None
+    results = TableName.parse(operator.results_table, default_project=project)
+    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
+    loaded = LoadedBatch(
+        batch_id=root.batch_id, fingerprint=root.batch_fingerprint, results=results, errors=errors
+    )
+    return loaded, project or results.project
 
 
 def sent_before(plan: RepairPlan, hook: WorkspaceHook) -> Manifest | None:

@@ -70,6 +70,7 @@ def test_every_row_lands_in_exactly_one_of_two_tables(world: World) -> None:
         "part": 0,
         "epoch": 1,
         "round": 0,
+        "batch_fingerprint": world.manifest.batch_fingerprint,
         "template_fingerprint": "f",
         "template_version": None,
         "copy_of": None,

@@ -95,7 +95,7 @@ def test_a_second_load_leaves_the_row_as_it_is(world: World) -> None:
     assert batches(world) == before
 
 
-@pytest.mark.parametrize("purpose", ["publish", "standing"])
+@pytest.mark.parametrize("purpose", ["publish", "view"])
 def test_killed_around_the_publish_the_row_is_there_once_and_with_the_results(
     world: World, monkeypatch: pytest.MonkeyPatch, purpose: str
 ) -> None:
@@ -112,8 +112,8 @@ def test_killed_around_the_publish_the_row_is_there_once_and_with_the_results(
         patch.setattr(WarehouseHook, "ensure_job", killed)
         with pytest.raises(KeyboardInterrupt):
             world.load()
-    assert exists(world, "results") == exists(world, "results_batches") == (purpose == "standing")
-    before = batches(world) if purpose == "standing" else []
+    assert exists(world, "results") == exists(world, "results_batches") == (purpose == "view")
+    before = batches(world) if purpose == "view" else []
     world.load()
     assert len(batches(world)) == 1
     assert before in ([], batches(world))

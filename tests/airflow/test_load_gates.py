@@ -92,7 +92,7 @@ def test_cleared_with_a_higher_limit_the_load_publishes_once_and_lands_nothing_a
     assert (world.rows(), world.rows("results_errors")) == before
 
 
-@pytest.mark.parametrize("purpose", ["publish", "standing"])
+@pytest.mark.parametrize("purpose", ["publish", "view"])
 def test_killed_after_the_gate_the_next_attempt_publishes_once(
     world: World, monkeypatch: pytest.MonkeyPatch, purpose: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_killed_after_the_gate_the_next_attempt_publishes_once(
         patch.setattr(WarehouseHook, "ensure_job", killed)
         with pytest.raises(KeyboardInterrupt):
             world.load(max_failed_rate=0.5)
-    assert published(world) == (purpose == "standing")
+    assert published(world) == (purpose == "view")
     if published(world):
         published_rows += [world.rows(), world.rows("results_errors")]
     world.load(max_failed_rate=0.5)

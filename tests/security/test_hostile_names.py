@@ -23,6 +23,7 @@ from airflow_batch_gemini.links.job import console_url
 from airflow_batch_gemini.operators.cancel import GeminiBatchCancelOperator
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
+from airflow_batch_gemini.operators.repair import GeminiBatchRepairOperator
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
 from airflow_batch_gemini.sensors.job import GeminiBatchSensor
 from airflow_batch_gemini.triggers.job import GeminiBatchJobTrigger
@@ -168,6 +169,16 @@ def load(name: str) -> Callable[[str], object]:
     return run
 
 
+def repair(name: str) -> Callable[[str], object]:
+    """The repair operator with one argument of the caller's."""
+
+    def run(value: str) -> object:
+        arguments = {"task_id": "t", "batch": [REF], "results_table": "p.d.t", name: value}
+        return GeminiBatchRepairOperator(**arguments).execute({"ti": TI})
+
+    return run
+
+
 def batch(operator: type, **arguments: Any) -> Callable[[str], object]:
     """An operator whose batch lies in a folder of the caller's."""
 
@@ -203,6 +214,10 @@ PLACES: list[tuple[str, Callable[[str], object], list[str]]] = [
         ("results_table", TABLES), ("errors_table", TABLES), ("landing_dataset", ["p.d-e"]), ("project_id", PROJECTS),
     )),
     ("load batch", batch(GeminiBatchLoadOperator, results_table="p.d.t"), FOLDERS),
+    *((f"repair {name}", repair(name), values) for name, values in (
+        ("results_table", TABLES), ("errors_table", TABLES), ("model", MODELS), ("project_id", PROJECTS),
+    )),
+    ("repair batch", batch(GeminiBatchRepairOperator, results_table="p.d.t"), FOLDERS),
     ("submit batch", batch(GeminiBatchSubmitOperator), FOLDERS),
     ("submit labels", label, ["A", "x" * 64]),
     ("cancel batch", batch(GeminiBatchCancelOperator), FOLDERS),
