@@ -10,10 +10,12 @@ from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.quality import QualityGates, check_quality
 from airflow_batch_gemini.batch.report import Report, round_of
 from airflow_batch_gemini.batch.tally import Tally, standing_of
+from airflow_batch_gemini.operators._lineage import tell
 from airflow_batch_gemini.sql import telling
 from airflow_batch_gemini.sql.plan import Landed
 
 if TYPE_CHECKING:
+    from airflow_batch_gemini.batch.lineage import Lineage
     from airflow_batch_gemini.operators._steps import Steps
 
 
@@ -65,6 +67,12 @@ class Publishing:
             notes=notes,
             loaded_at=now,
         )
+
+    def lineage(self) -> Lineage:
+        """Tell Airflow what was read and published, and return it."""
+        found = telling.lineage(self.steps.plan)
+        tell(found, self.steps.warehouse, self.steps.operator.log)
+        return found
 
     def _rows(self, purpose: str, query: dict[str, Any]) -> list[dict[str, Any]]:
         return list(self.steps.warehouse.job_rows(self.steps.take(purpose, query)))

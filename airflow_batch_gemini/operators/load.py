@@ -20,6 +20,7 @@ from airflow_batch_gemini.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_batch_gemini.batch.lineage import Lineage
     from airflow_batch_gemini.batch.report import Report
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
@@ -126,6 +127,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         self.max_corrupt_lines = max_corrupt_lines
         self.max_failed_rate = max_failed_rate
         self.max_invalid_rate = max_invalid_rate
+        self._lineage: Lineage | None = None
         self._gates()
         self.latest_view = latest_view
         self.price = price
@@ -151,6 +153,12 @@ class GeminiBatchLoadOperator(BaseOperator):
                 refuse_failed(job, warehouse.look(job))
             return self._drive(context, warehouse, deadline)
 
+    def get_openlineage_facets_on_complete(self, _: object) -> Any:
+        """Tell OpenLineage's provider, which calls this, what was read and published, with the columns."""
+        from airflow_batch_gemini.operators._lineage import facets
+
+        return facets(self._lineage)
+
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         """Take every step in order; a step that is done is found done."""
         from airflow_batch_gemini.operators._gathering import gather
@@ -174,6 +182,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         publishing.publish(batch_date=batch_date)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
         notes += show_latest(self, warehouse, plan)
+        self._lineage = publishing.lineage()
         return self._tell(context, plan, publishing.report(notes=notes, now=time.time()))
 
     def _gates(self) -> QualityGates:

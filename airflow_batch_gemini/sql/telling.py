@@ -1,10 +1,11 @@
-"""What a load tells of itself: the row in the table of batches, and the report."""
+"""What a load tells of itself: the row in the table of batches, the report, and its lineage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_batch_gemini.batch.lineage import Data, Lineage, requests_of
 from airflow_batch_gemini.batch.manifest import Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.pricing import Price
@@ -13,7 +14,8 @@ from airflow_batch_gemini.batch.stages import Stages
 from airflow_batch_gemini.batch.tally import Tally
 from airflow_batch_gemini.sql import batches
 from airflow_batch_gemini.sql.landing import query
-from airflow_batch_gemini.sql.plan import Landed, LoadPlan
+from airflow_batch_gemini.sql.plan import Landed, LoadPlan, results_columns
+from airflow_batch_gemini.sql.results import ERRORS
 
 
 def row(
@@ -81,3 +83,14 @@ def report(
         canary=manifest.canary,
         attempt=plan.attempt,
     )
+
+
+def lineage(plan: LoadPlan) -> Lineage:
+    """Return what the load read, requests and answers, and what it published to, with the columns it fills."""
+    answers = dict.fromkeys(Data.at(job.output_uri) for job in plan.jobs if job.output_uri)
+    outputs = [
+        Data(plan.results, tuple(results_columns(plan.manifest))),
+        Data(plan.errors, ERRORS),
+        *([Data(plan.batches, batches.BATCHES)] if plan.batches else []),
+    ]
+    return Lineage(inputs=(*requests_of(plan.manifest), *answers), outputs=tuple(outputs))
