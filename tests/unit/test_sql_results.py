@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import googlesql
@@ -537,6 +538,13 @@ def test_the_row_of_a_batch_means_what_was_counted(judge: Judge) -> None:
     assert (found["cost_usd"], found["submit_seconds"], found["run_seconds"]) == (None, 0.25, None)
     assert (found["submitted_at"], found["landed_at"]) == ("2026-09-01T00:00:00.250Z", None)
     assert found["batch_date"] == "2026-09-01"
+
+
+def test_the_query_of_the_readme_is_one_over_the_table_of_batches(judge: Judge) -> None:
+    """As it is written there."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    [sql] = [block.partition("```")[0] for block in text.split("```sql\n")[1:] if "_batches`" in block]
+    judge.analyse(sql.replace("project.dataset.results_batches", str(BATCHES)))
 
 
 def test_what_the_rounds_before_came_to_is_googlesql(judge: Judge) -> None:
