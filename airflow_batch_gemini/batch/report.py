@@ -69,9 +69,11 @@ class Report:
 
     @property
     def cost_of_all_rounds(self) -> float | None:
-        """What all rounds up to this one cost; ``None`` as soon as the cost of one is unknown."""
-        costs = [one["cost_usd"] for one in self.rounds]
-        return None if None in costs else round(sum(costs), 9)
+        """What all rounds up to this one cost; ``None`` where the cost of one is unknown, or the first is not told."""
+        costs: list[float | None] = [one["cost_usd"] for one in self.rounds]
+        if None in costs or not self.rounds or self.rounds[0]["round"] != 0:
+            return None
+        return round(sum(cost for cost in costs if cost is not None), 9)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what XCom and ``report.json`` keep. Money is in USD."""

@@ -11,7 +11,7 @@ from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest,
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
-from airflow_batch_gemini.operators._results import batches_table, due_view, lacking_columns
+from airflow_batch_gemini.operators._results import due_view, lacking_columns, published_tables
 from airflow_batch_gemini.sql.batches import BATCHES
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_asides, plan_part
 from airflow_batch_gemini.sql.plan import LoadPlan, results_columns
@@ -29,9 +29,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
     ref = _checked(operator)
     project = operator.project_id or warehouse.project_id or None
-    results = TableName.parse(operator.results_table, default_project=project)
-    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
-    batches = batches_table(operator, results, default_project=project)
+    results, errors, batches = published_tables(operator, default_project=project)
     dataset = results.dataset_name
     if operator.landing_dataset:
         dataset = DatasetName.parse(operator.landing_dataset, default_project=project)

@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 60.0
 
 
-def batches_table(
-    operator: GeminiBatchLoadOperator, results: TableName, *, default_project: str | None
-) -> TableName | None:
-    """Return the table of batches; ``None`` when nobody wants one."""
-    given = operator.batches_table
-    if not given:
-        return None
-    if given is True:
-        return results.dataset_name.table(f"{results.table}_batches")
-    return TableName.parse(given, default_project=default_project)
+def published_tables(
+    operator: GeminiBatchLoadOperator, *, default_project: str | None
+) -> tuple[TableName, TableName, TableName | None]:
+    """Return the tables of results, errors and batches; the last one is ``None`` when nobody wants one."""
+    results = TableName.parse(operator.results_table, default_project=default_project)
+    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=default_project)
+    given, batches = operator.batches_table, None
+    if given:
+        named = f"{results}_batches" if given is True else given
+        batches = TableName.parse(named, default_project=default_project)
+    tables = [table for table in (results, errors, batches) if table]
+    if len(set(tables)) < len(tables):
+        raise ConfigurationError(
+            f"Results, errors and batches are to be different tables, not {', '.join(map(str, tables))}. Nothing was "
+            "loaded; name others."
+        )
+    return results, errors, batches
 
 
 def lacking_columns(

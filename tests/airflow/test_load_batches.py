@@ -186,6 +186,15 @@ def test_a_table_that_cannot_take_the_row_is_refused_before_any_job(world: World
     assert not exists(world, "results")
 
 
+@pytest.mark.parametrize("names", [{"batches_table": "results"}, {"errors_table": "results"}])
+def test_one_table_cannot_be_two(world: World, names: dict[str, str]) -> None:
+    """Found before any job."""
+    simple(world)
+    with pytest.raises(ConfigurationError, match="are to be different tables"):
+        world.load(**{name: f"{world.dataset}.{table}" for name, table in names.items()})
+    assert not exists(world, "results")
+
+
 def test_every_round_has_its_row_and_the_report_of_the_last_one_tells_them_all(story: Story) -> None:
     """What all rounds cost is what their rows cost, whichever of them succeeded."""
     story.cloud.knobs(truncate_rate=1.0)

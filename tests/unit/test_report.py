@@ -280,7 +280,14 @@ def test_rounds_are_told_one_by_one_and_their_cost_as_a_sum(
 def test_one_round_alone_is_not_told_twice() -> None:
     """Its counts are the table."""
     assert [one["round"] for one in report().to_dict()["rounds"]] == [0]
+    assert report().to_dict()["cost_usd_of_all_rounds"] == 0.013
     assert not any(line.startswith(("round", "cost of all")) for line in report().lines())
+
+
+def test_a_round_without_those_before_it_does_not_say_what_all_cost() -> None:
+    """Where no table of batches tells."""
+    alone = replace(report(), round=1, rounds=[before(1, "0.1")])
+    assert alone.to_dict()["cost_usd_of_all_rounds"] is None
 
 
 @pytest.mark.parametrize(
