@@ -55,5 +55,8 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": modules("sensors.job"),
         "hooks": modules("hooks.gemini_batch", "hooks.workspace", "hooks.warehouse"),
         "triggers": modules("triggers.job", "triggers.warehouse"),
+        "task-decorators": [
+            {"name": "gemini_batch", "class-name": f"{__name__}.decorators.gemini_batch.gemini_batch_task"}
+        ],
         "extra-links": [f"{__name__}.links.job.GeminiBatchJobLink"],
     }

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from airflow_batch_gemini import __version__
-from airflow_batch_gemini.commands import estimate, lint
+from airflow_batch_gemini.commands import estimate, jobs, lint, report
 
 _LOCAL_NEEDS = ("duckdb", "sqlglot", "starlette", "uvicorn")
 
@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     lint.add_parser(commands)
     estimate.add_parser(commands)
+    report.add_parser(commands)
+    jobs.add_parser(commands)
     return parser
 
 

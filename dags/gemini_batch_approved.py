@@ -4,7 +4,8 @@ Asks Gemini for a slogan for every Python package installed here, once somebody 
 cost and what came of a canary of ten rows, and said yes: the task `approve` waits for an answer under *Required
 Actions*, holding no worker. Rejected, the rest is skipped and nothing was paid but the canary.
 
-`prepare` → `approve` → `submit` → `wait` (deferred: no worker is held) → `load`
+`prepare` → `approve` → `submit` → `wait` (deferred: no worker is held) → `load`, in one call; and `cancel`, a teardown,
+for what still runs after the wait
 
 **Reads** rows that a Python function yields. **Leaves** `<dataset>.slogans` and `<dataset>.slogans_errors`.
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import dag
 from gemini_examples.settings import (
     BUCKET,
@@ -34,29 +34,7 @@ from gemini_examples.settings import (
 )
 
 from airflow_batch_gemini import GeminiTemplate
-from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
-from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
-from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
-from airflow_batch_gemini.sensors.job import GeminiBatchSensor
-
-ASKED = """
-{%- set batch = ti.xcom_pull(task_ids='prepare')[0] -%}
-{%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
-**{{ "{:,}".format(batch.rows) }}** requests in {{ batch.parts }} job(s), {{ "%.1f" | format(batch.size / 1e6) }} MB.
-
-| cost | |
-|---|---|
-| at least | {{ usd(batch.usd_low) }} |
-| expected | {{ usd(batch.usd_expected) }} |
-| at most | {{ usd(batch.usd_high) }} |
-
-{% if batch.canary_rows -%}
-Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures }} failed.
-{%- else -%}
-No row was asked beforehand.
-{%- endif %}
-The answers lie under `{{ batch.workspace }}/canary/`, the requests under `{{ batch.workspace }}/requests/`.
-"""
+from airflow_batch_gemini.task_groups.gemini_batch import gemini_batch
 
 
 def packages(most: str) -> Iterator[Mapping[str, str]]:
@@ -78,9 +56,9 @@ def packages(most: str) -> Iterator[Mapping[str, str]]:
     tags=["gemini", "example"],
 )
 def gemini_batch_approved() -> None:
-    """Wire the tasks."""
-    prepare = GeminiBatchPrepareOperator(
-        task_id="prepare",
+    """Wire the group."""
+    gemini_batch(
+        group_id="slogans",
         rows=packages,
         op_kwargs={"most": "{{ params.rows }}"},
         template=GeminiTemplate(
@@ -91,20 +69,14 @@ def gemini_batch_approved() -> None:
         project_id=PROJECT,
         location=LOCATION,
         work_uri=f"gs://{BUCKET}/gemini",
+        results_table=f"{DATASET}.slogans",
         dedupe=True,
         canary_rows=10,
         max_failure_rate=0.2,
+        approval=True,
+        wait={"poll_interval": POLL_SECONDS},
+        teardown=True,
     )
-    approve = ApprovalOperator(task_id="approve", subject="Send this batch to Gemini?", body=ASKED)
-    submit = GeminiBatchSubmitOperator.partial(task_id="submit").expand(batch=prepare.output)
-    wait = GeminiBatchSensor.partial(task_id="wait", poll_interval=POLL_SECONDS).expand(
-        job_name=submit.output
-    )
-    load = GeminiBatchLoadOperator(
-        task_id="load", batch=prepare.output, results_table=f"{DATASET}.slogans", project_id=PROJECT
-    )
-    prepare >> approve >> submit
-    wait >> load
 
 
 gemini_batch_approved()

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "airflow_batch_gemini"
 MODULES = sorted(
     f"airflow_batch_gemini.{path.parent.name}.{path.stem}"
-    for floor in ("operators", "sensors", "triggers", "links")
+    for floor in ("operators", "sensors", "triggers", "links", "task_groups", "decorators")
     for path in (PACKAGE / floor).glob("[!_]*.py")
 )
 HEAVY = ("google", "duckdb", "sqlglot", "pandas", "pyarrow", "aiohttp", "fsspec")
@@ -42,7 +42,7 @@ def imports() -> list[dict[str, Any]]:
 
 
 def test_there_are_modules_to_judge() -> None:
-    """Every operator, the sensor, the triggers and the link."""
+    """Every operator, the sensor, the triggers, the link, the group and the decorator."""
     names = {module.removeprefix("airflow_batch_gemini.") for module in MODULES}
     assert {
         "operators.prepare",
@@ -51,7 +51,7 @@ def test_there_are_modules_to_judge() -> None:
         "operators.cancel",
         "sensors.job",
     } <= names
-    assert {"triggers.job", "links.job"} <= names
+    assert {"triggers.job", "links.job", "task_groups.gemini_batch", "decorators.gemini_batch"} <= names
 
 
 @pytest.mark.parametrize("module", MODULES)

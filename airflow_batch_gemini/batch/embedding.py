@@ -36,6 +36,7 @@ class EmbeddingTemplate(Template):
     :param output_dimensionality: numbers in the vector, at most 3,072; the default is the model's own.
     :param auto_truncate: whether a text that is too long is cut off rather than refused.
     :param null_as: what stands in a text for NULL.
+    :param version: what you call this template, told beside every row that lands; it decides nothing.
     """
 
     content: str

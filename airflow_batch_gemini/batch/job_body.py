@@ -66,6 +66,10 @@ def job_labels(
     return check_labels(user) | ours
 
 
+ANY_BATCH = f"labels.{BATCH}:*"
+"""The list filter that finds every job that this package has made."""
+
+
 def batch_filter(batch_id: str) -> str:
     """Return the list filter that finds every job of a batch."""
     return f"labels.{BATCH}={_batch_value(batch_id)}"

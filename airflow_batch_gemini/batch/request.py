@@ -33,6 +33,7 @@ __all__ = ["WIRE_KEY_PREFIX", "GeminiTemplate", "Media", "Template", "Turn"]
 WIRE_KEY_PREFIX = "k_"
 """Stands before every key that is sent: the service takes what looks like a number for one, and 007 comes back as 7."""
 
+MAX_VERSION = 100
 _JSON_MIME_TYPES = frozenset({"application/json", "text/x.enum"})
 
 
@@ -56,9 +57,12 @@ class Template(ABC):
     """What both kinds of templates have: a request with holes, compiled once. Its representation shows no text of it.
 
     :param null_as: what stands in a text for NULL.
+    :param version: what you call this template, like ``"v3"`` or a commit: every row that lands says it, in
+        ``template_version``. It decides nothing: templates that differ in it alone ask the same.
     """
 
     null_as: str = ""
+    version: str | None = None
 
     max_rows: ClassVar[int] = parts.MAX_ROWS
     """Requests that one job takes."""
@@ -66,6 +70,10 @@ class Template(ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.null_as, str):
             raise TemplateError("null_as must be a text. Nothing was sent.")
+        if self.version is not None and not (
+            isinstance(self.version, str) and 0 < len(self.version) <= MAX_VERSION
+        ):
+            raise TemplateError(f"version must be a text of 1 to {MAX_VERSION} characters. Nothing was sent.")
         lint.refuse_template(lint_request(self.request, importer=False))
         _ = self.segments
 
@@ -121,6 +129,7 @@ class GeminiTemplate(Template):
     :param safety_settings: ``SafetySetting`` dicts.
     :param tools: ``Tool`` dicts.
     :param null_as: what stands in a text for NULL.
+    :param version: what you call this template, told beside every row that lands; it decides nothing.
     """
 
     prompt: str

@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.progress import Progress, duration
-from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
-
-if TYPE_CHECKING:
-    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+from airflow_batch_gemini.commands._google import cloud_storage
+from airflow_batch_gemini.exceptions import SourceError
 
 _WIDTH = 30
 _TELL_SECONDS = 0.2
@@ -30,7 +28,7 @@ def opened(file: str, gcp_conn_id: str, *, fate: str) -> Iterator[tuple[BinaryIO
         with nullcontext(sys.stdin.buffer) as stream:
             yield stream, 0
     elif file.startswith("gs://"):
-        with closing(_cloud_storage(gcp_conn_id, fate)) as hook:
+        with closing(cloud_storage(gcp_conn_id, fate=fate)) as hook:
             uri = GcsUri.parse(file)
             info = hook.stat(uri)
             with hook.reader(uri) as stream:
@@ -41,20 +39,6 @@ def opened(file: str, gcp_conn_id: str, *, fate: str) -> Iterator[tuple[BinaryIO
                 yield stream, Path(file).stat().st_size
         except OSError as error:
             raise SourceError(f"{file} cannot be read: {error.strerror}. {fate}") from error
-
-
-def _cloud_storage(gcp_conn_id: str, fate: str) -> WorkspaceHook:
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-
-    try:
-        return WorkspaceHook(gcp_conn_id=gcp_conn_id)
-    except AirflowNotFoundException as error:
-        raise ConfigurationError(
-            f"Airflow knows no connection {gcp_conn_id}. {fate.rstrip('.')}; to use your own credentials set "
-            f"AIRFLOW_CONN_{gcp_conn_id.upper()}=google-cloud-platform://"
-        ) from error
 
 
 class Bar:

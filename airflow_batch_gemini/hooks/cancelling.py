@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.purchase import ledger_uri
 from airflow_batch_gemini.exceptions import ConfigurationError, JobLostError
 from airflow_batch_gemini.hooks.gemini_batch import CancelAnswer, GeminiBatchHook
@@ -53,6 +53,21 @@ def give_up(
     # A job that ended by itself meanwhile is as good as before: the next submit may adopt it.
     store.write(ledger.cancelled() if answer == "asked" else replace(ledger, state="SUBMITTED"))
     return answer
+
+
+def find_ledger(
+    job: Job, *, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None
+) -> GcsUri | None:
+    """Return where the ledger of *job* lies; ``None`` for a job of somebody else, or one whose input table is gone."""
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+    description = ""
+    if job.input_uri.startswith("bq://"):
+        hook = WarehouseHook(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        with closing(hook) as warehouse:
+            table = warehouse.table_info(TableName.parse(job.input_uri))
+        description = "" if table is None else table.description
+    return ledger_uri(job.input_uri, description=description)
 
 
 class WaitedJob:
@@ -101,18 +116,9 @@ class WaitedJob:
         """Lend the job's ledger, if it has one; a triggerer lives long, so nothing stays open behind it."""
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
-        uri = ledger_uri(job.input_uri, description=self._description(job.input_uri))
+        uri = find_ledger(job, **self._connection)
         if uri is None:
             yield None
             return
         with closing(WorkspaceHook(**self._connection)) as workspace:
             yield LedgerStore(workspace=workspace, uri=uri)
-
-    def _description(self, uri: str) -> str:
-        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-        if not uri.startswith("bq://"):
-            return ""
-        with closing(WarehouseHook(**self._connection)) as warehouse:
-            table = warehouse.table_info(TableName.parse(uri))
-        return "" if table is None else table.description

@@ -318,6 +318,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
             predictions_dataset=None if plan.predictions is None else str(plan.predictions),
             parts=parts,
             template_fingerprint=self.template.fingerprint if self.template else FINGERPRINT,
+            template_version=self.template.version if self.template else None,
             response_schema=self.template.vertex_schema if self.template else None,
             created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             attempt=plan.attempt,

@@ -1,11 +1,13 @@
-"""A batch to load, and a run to repair."""
+"""A batch to load, a place to prepare one in, and a run to repair."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from load_side import World
+from prepare_side import Place
 from repair_side import WAYS, Story
 
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
@@ -29,6 +31,15 @@ def world(cloud: LocalCloud, bucket: str, dataset: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(GeminiBatchHook, "get", get)
     return found
+
+
+@pytest.fixture
+def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
+    """A bucket and a dataset of this test's own."""
+    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
+    yield place
+    place.storage.close()
+    place.warehouse.close()
 
 
 @pytest.fixture

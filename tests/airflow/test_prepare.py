@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,13 @@ import pytest
 import requests
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
-from pydantic import BaseModel
+from prepare_side import JSONL, ROWS, SQL, TEMPLATE, KilledError, Place, Ti, expected
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate, Media, Turn
 from airflow_batch_gemini.batch import rows as reading
 from airflow_batch_gemini.batch.landing import outcome_of_error
-from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest, Workspace
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.manifest import BatchRef
+from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Slice
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
@@ -44,126 +44,6 @@ from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.local.server import LocalCloud
-
-ROWS = [
-    {"key": f"row-{i}", "text": f'"é😀" {i}\u2028', "file": f"gs://b/{i}.png" if i % 2 else None}
-    for i in range(7)
-]
-JSONL = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
-SQL = (
-    "SELECT CONCAT('row-', CAST(i AS STRING)) AS key, i AS number, CONCAT('t', CAST(i AS STRING)) AS text,\n"
-    "  IF(MOD(i, 2) = 1, CONCAT('gs://b/', CAST(i AS STRING), '.png'), NULL) AS file\n"
-    "FROM UNNEST(GENERATE_ARRAY(0, 6)) AS i -- as many;\n"
-)
-
-
-class Label(BaseModel):
-    """An answer."""
-
-    topic: str
-
-
-IDENTITY = Identity(dag_id="dag", run_id="run", task_id="prepare")
-TEMPLATE = GeminiTemplate(prompt="What is {text}?", response_schema=Label, media=[Media(column="file")])
-
-
-@dataclass
-class Ti:
-    """As much of a task instance as the operator sees."""
-
-    dag_id: str = "dag"
-    run_id: str = "run"
-    task_id: str = "prepare"
-    map_index: int | None = -1
-    id: str = "attempt-1"
-
-
-@dataclass
-class Place:
-    """A bucket and a dataset, and what can be seen of a batch there."""
-
-    bucket: str
-    dataset: str
-    storage: WorkspaceHook
-    warehouse: WarehouseHook
-
-    @property
-    def folder(self) -> Workspace:
-        return Workspace(GcsUri.parse(f"gs://{self.bucket}/gemini/dag/run/prepare"))
-
-    def put(self, name: str, data: bytes) -> str:
-        self.storage.write(GcsUri.parse(f"gs://{self.bucket}/{name}"), data)
-        return f"gs://{self.bucket}/{name}"
-
-    def operator(self, **arguments: Any) -> GeminiBatchPrepareOperator:
-        return GeminiBatchPrepareOperator(
-            **{
-                "task_id": "prepare",
-                "template": TEMPLATE,
-                "model": "gemini-3.5-flash",
-                "location": "us-central1",
-                "work_uri": f"gs://{self.bucket}/gemini",
-                **arguments,
-            }
-        )
-
-    def prepare(self, **arguments: Any) -> Manifest:
-        ti = Ti()
-        ref = BatchRef.from_xcom(self.operator(**arguments).execute({"ti": ti}))
-        manifest = self.manifest()
-        assert manifest is not None
-        assert ref == manifest.ref
-        return manifest
-
-    def manifest(self) -> Manifest | None:
-        stored = self.storage.read(self.folder.manifest)
-        return None if stored is None else Manifest.from_json(stored.data)
-
-    def files(self) -> list[str]:
-        """What lies in the workspace, beside the note who prepares it."""
-        folder = self.folder.folder
-        found = [info.uri.removeprefix(f"{folder}/") for info in self.storage.list(folder)]
-        return [name for name in found if name != "preparing.json"]
-
-    def lines(self, manifest: Manifest) -> list[list[dict[str, Any]]]:
-        """The requests, part by part."""
-        stored = [self.storage.read(GcsUri.parse(part.uri)) for part in manifest.parts]
-        return [[json.loads(line) for line in one.data.splitlines()] for one in stored if one is not None]
-
-    def tables(self) -> list[str]:
-        """Names of the request tables that exist."""
-        dataset = DatasetName.parse(self.dataset)
-        found = self.warehouse.client(dataset.project).list_tables(self.dataset)
-        return [table.table_id for table in found if table.table_id.startswith("gemini_requests_")]
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        sql = f"SELECT * FROM {TableName.parse(table).sql} ORDER BY key"
-        return list(self.warehouse.query_rows(sql, project="demo", location="us-central1"))
-
-
-@pytest.fixture
-def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
-    """A bucket and a dataset of this test's own."""
-    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
-    yield place
-    place.storage.close()
-    place.warehouse.close()
-
-
-def expected(row: dict[str, Any]) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = [{"text": f"What is {row['text']}?"}]
-    if row["file"]:
-        parts.append({"fileData": {"fileUri": row["file"], "mimeType": "image/png"}})
-    return {
-        "key": f"k_{row['key']}",
-        "request": {
-            "contents": [{"role": "user", "parts": parts}],
-            "generationConfig": {
-                "responseMimeType": "application/json",
-                "responseSchema": TEMPLATE.vertex_schema,
-            },
-        },
-    }
 
 
 def parquet() -> bytes:
@@ -192,6 +72,13 @@ def test_files_on_cloud_storage_become_requests(place: Place, name: str, data: b
         TEMPLATE.fingerprint,
         TEMPLATE.vertex_schema,
     )
+    named = place.prepare(
+        source_uri=place.put(f"rows/{name}", data),
+        max_rows_per_part=3,
+        template=replace(TEMPLATE, version="v2"),
+    )
+    assert (manifest.template_version, named.template_version) == (None, "v2")
+    assert named.fingerprint(0) == manifest.fingerprint(0)
 
 
 def test_files_may_be_many_and_lie_elsewhere(place: Place, tmp_path: Path) -> None:
@@ -419,10 +306,6 @@ def test_a_dataset_must_lie_where_the_job_runs(cloud: LocalCloud, place: Place) 
     with pytest.raises(SourceError, match=r"demo\.none"):
         place.prepare(sql=SQL, requests_dataset="demo.none")
     assert place.files() == []
-
-
-class KilledError(BaseException):
-    """What no handler catches."""
 
 
 def test_a_killed_preparation_leaves_nothing_that_looks_whole(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import canary_deaths
 import pytest
+from prepare_side import KilledError, Place, Ti
 from pydantic import BaseModel
-from test_prepare import KilledError, Place, Ti
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate
 from airflow_batch_gemini.batch.manifest import BatchRef, Manifest

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_side import context
-from test_prepare import SQL, TEMPLATE, KilledError, Place, Ti
+from prepare_side import SQL, TEMPLATE, KilledError, Place, Ti
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate, Media
 from airflow_batch_gemini.batch.manifest import Manifest
@@ -19,8 +19,6 @@ from airflow_batch_gemini.batch.pricing import PRICES, cost
 from airflow_batch_gemini.exceptions import ConfigurationError, GateError, NothingPaidError
 from airflow_batch_gemini.hooks import gemini_batch
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
-from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 from airflow_batch_gemini.operators._files import RequestFiles
 from airflow_batch_gemini.operators._tables import RequestTables
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
@@ -38,15 +36,6 @@ VECTOR = EmbeddingTemplate(content="{text}")
 OLD, NEW, EMBEDS = "gemini-2.5-flash", "gemini-3.5-flash", "gemini-embedding-001"
 WORDS = ("planted", "lamp", "näher", "огонь", "灯塔", "x" * 40)
 WAYS = ("worker", "bigquery")
-
-
-@pytest.fixture
-def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
-    """A bucket and a dataset of this test's own."""
-    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
-    yield place
-    place.storage.close()
-    place.warehouse.close()
 
 
 def texts(count: int, *, words: tuple[str, ...] = WORDS[:2]) -> list[dict[str, Any]]:

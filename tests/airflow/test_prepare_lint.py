@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_prepare import Place
+from prepare_side import Place
 from test_prepare_reuse import Batches
 
 from airflow_batch_gemini import GeminiTemplate, Media
@@ -37,16 +37,6 @@ READY: Sequence[dict[str, Any]] = [
     {"key": "c", "request": {"contents": [USER], "x": {}}},
     {"request": {"contents": [USER]}},
 ]
-
-
-@pytest.fixture
-def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
-    """A bucket and a dataset of this test's own."""
-    assert cloud is not None
-    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
-    yield place
-    place.storage.close()
-    place.warehouse.close()
 
 
 def put(place: Place, rows: Sequence[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from job_side import context
-from test_prepare import KilledError, Place, Ti
+from prepare_side import KilledError, Place, Ti
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.batch.manifest import BatchRef, Manifest, Workspace

@@ -18,7 +18,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.serialization.serialized_objects import DagSerialization
 from job_side import context
-from test_prepare import JSONL, ROWS, KilledError, Place, Ti, expected
+from prepare_side import JSONL, ROWS, KilledError, Place, Ti, expected
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.batch import rows as reading
@@ -42,15 +42,6 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.local.server import LocalCloud
 
 DAY = GeminiTemplate(prompt="{text} on {day}")
-
-
-@pytest.fixture
-def place(cloud: LocalCloud, bucket: str, dataset: str) -> Iterator[Place]:
-    """A bucket and a dataset of this test's own."""
-    place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())
-    yield place
-    place.storage.close()
-    place.warehouse.close()
 
 
 def native(place: Place) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def shop(cloud: LocalCloud) -> LocalCloud:
     return cloud
 
 
-def run(file: str, dag_id: str, **prepare: Any) -> list[Any]:
+def run(file: str, dag_id: str, prepare_id: str = "prepare", **prepare: Any) -> list[Any]:
     """Run a DAG as its file says, but for arguments of its prepare task; return its task instances."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
@@ -53,7 +53,7 @@ def run(file: str, dag_id: str, **prepare: Any) -> list[Any]:
     sync_bag_to_db(bag, "dags-folder", None)
     dag = bag.dags[dag_id]
     for name, value in prepare.items():
-        setattr(dag.get_task("prepare"), name, value)
+        setattr(dag.get_task(prepare_id), name, value)
     tasks = list(dag.test().get_task_instances())
     assert {ti.state for ti in tasks} == {"success"}
     return tasks
@@ -108,6 +108,33 @@ def test_the_dag_of_the_readme_embeds_every_review_once(shop: LocalCloud) -> Non
     assert report["outcomes"]["failed"] == len(errors)
     assert report["tokens"]["prompt"] == sum(row["prompt_tokens"] for row in rows)
     assert report["cost_usd"] == pytest.approx(float(sum(row["cost_usd"] for row in rows)))
+
+
+def test_the_one_call_of_the_readme_does_the_same(shop: LocalCloud) -> None:
+    """Over three parts too; the task after the group has the report."""
+    billed = shop.stats()["billed_rows"]
+    tasks = run(
+        "readme_one_call.py", "label_reviews_in_one_call", "gemini_batch.prepare", max_rows_per_part=3
+    )
+    mapped = [(ti.task_id, ti.map_index) for ti in tasks if ti.map_index >= 0]
+    assert sorted(mapped) == [
+        *[("gemini_batch.submit", index) for index in range(3)],
+        *[("gemini_batch.wait", index) for index in range(3)],
+    ]
+    rows = rows_of("SELECT key FROM `my-project.shop.labels`")
+    assert sorted(row["key"] for row in rows) == [str(n) for n in range(1, REVIEWS + 1)]
+    assert shop.stats()["billed_rows"] - billed == REVIEWS
+    [tell] = [ti for ti in tasks if ti.task_id == "tell"]
+    assert tell.xcom_pull(task_ids="tell").startswith(f"{REVIEWS} of {REVIEWS} reviews, ")
+
+
+def test_the_decorated_function_of_the_readme_is_answered(shop: LocalCloud) -> None:
+    """Its argument was a template."""
+    tasks = run("readme_decorator.py", "answer_letters")
+    [day] = {ti.dag_run.logical_date.strftime("%Y-%m-%d") for ti in tasks}
+    rows = rows_of("SELECT key, text FROM `my-project.shop.answers` ORDER BY key")
+    assert [row["key"] for row in rows] == [f"{day}-{n}" for n in (1, 2, 3)]
+    assert all(row["text"] for row in rows)
 
 
 def test_the_dag_of_the_readme_asks_once_more_for_what_failed(shop: LocalCloud) -> None:

@@ -132,3 +132,52 @@ def test_new_data_is_labelled_into_the_partition_of_its_day(run: Run, dataset: s
     rows = rows_of(f"SELECT key, CAST(batch_date AS STRING) AS day FROM `{dataset}.daily_labels`")
     assert sorted(row["key"] for row in rows) == names()[3::7]
     assert {row["day"] for row in rows} == {THURSDAY}
+
+
+def test_one_call_asks_what_failed_once_more_and_tells_how_all_rows_stand(
+    run: Run, cloud: LocalCloud, dataset: str
+) -> None:
+    """Rows in are rows out over both rounds, and what was billed is what was answered."""
+    cloud.knobs(row_error_rate=0.3)
+    billed = cloud.stats()["billed_rows"]
+    dag_run = run("gemini_batch_one_call", rows=40)
+    good = {row["key"] for row in rows_of(f"SELECT key FROM `{dataset}.one_liners`")}
+    bad = {row["key"] for row in rows_of(f"SELECT key FROM `{dataset}.one_liners_errors`")}
+    assert sorted([*good, *bad]) == names()[:40]
+    again = report_of(dag_run, "one_liners.load_1")
+    assert 0 < again["rows"] == report_of(dag_run, "one_liners.load")["outcomes"]["failed"]
+    assert cloud.stats()["billed_rows"] - billed == len(good)
+    standing = dag_run.get_task_instance("tell").xcom_pull(task_ids="tell")
+    assert (standing["succeeded"], standing["failed"], sum(standing.values())) == (len(good), len(bad), 40)
+
+
+def test_decorated_each_licence_is_asked_about_once(run: Run, cloud: LocalCloud, dataset: str) -> None:
+    """The rows that the function yields all have an answer; the equal ones paid for one."""
+    from gemini_examples.packages import installed_packages
+
+    licences = {row["licence"] for row in installed_packages()[:60]}
+    billed = cloud.stats()["billed_rows"]
+    run("gemini_batch_decorated", rows=60)
+    rows = rows_of(f"SELECT key, JSON_VALUE(answer) AS kind FROM `{dataset}.licences`")
+    assert sorted(row["key"] for row in rows) == names()[:60]
+    assert {row["kind"] for row in rows} <= {"permissive", "copyleft", "proprietary", "unclear"}
+    assert cloud.stats()["billed_rows"] - billed == len(licences) < 60
+
+
+def test_failures_are_told_by_what_they_are(run: Run, cloud: LocalCloud, dataset: str) -> None:
+    """Each tenth answer is cut off; the table, the report and the task agree."""
+    dag_run = run("gemini_batch_failures", rows=40)
+    failures = dag_run.get_task_instance("read_failures").xcom_pull(task_ids="read_failures")
+    assert [(one["outcome"], one["row_count"]) for one in failures] == [("truncated", 4)]
+    assert report_of(dag_run, "summaries.load")["outcomes"]["succeeded"] == 36
+    assert failures[0]["example"] == min(names()[0:40:10])
+
+
+def test_too_many_failures_fail_the_run_and_keep_the_answers(
+    run: Run, dags: dict[str, Any], dataset: str
+) -> None:
+    """None allowed: the rows that were answered are in the results table all the same."""
+    with pytest.raises(AssertionError, match="read_failures"):
+        run("gemini_batch_failures", rows=20, allowed=0)
+    [row] = rows_of(f"SELECT COUNT(*) AS n FROM `{dataset}.summaries`")
+    assert row["n"] == 18

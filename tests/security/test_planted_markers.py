@@ -73,3 +73,6 @@ def test_nothing_of_prompts_answers_and_credentials_stays_in_airflow(stack: Stac
         path.read_bytes() for path in stack.home.glob("cloud/storage/**/requests/part-00000.jsonl")
     )
     assert min(sent.count(text.encode()) for text in (row, prompt, system)) == planting.ROWS
+    asked = [json.loads(path.read_bytes()) for path in stack.home.glob("cloud/storage/**/canary/*.json")]
+    assert len(asked) == 4
+    assert any(row in json.dumps(answer) for answer in asked)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,26 @@ def test_local_has_the_help_of_the_local_cloud(capsys: pytest.CaptureFixture[str
         cli.main(["local", "--help"])
     assert stopped.value.code == 0
     assert "--data-dir" in capsys.readouterr().out
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+USES = sorted(set(re.findall(r"^gemini-batch [^#\n]+", README, re.MULTILINE)))
+COMMANDS = ["local", "lint", "estimate", "report", "jobs list", "jobs show", "jobs cancel", "jobs sweep"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readme_names_every_command(command: str) -> None:
+    """And the help knows it."""
+    assert any(use.startswith(f"gemini-batch {command} ") for use in USES)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_option_in_the_readme_exists(use: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of the command has it."""
+    _, *words = use.split()
+    names = words[: 2 if words[0] == "jobs" else 1]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*names, "--help"])
+    assert stopped.value.code == 0
+    told = capsys.readouterr().out
+    assert [word for word in words if word.startswith("--") and word not in told] == []

@@ -37,6 +37,13 @@ def test_the_extra_link_it_names_exists() -> None:
         assert hasattr(importlib.import_module(module), name)
 
 
+def test_the_task_decorator_it_names_exists() -> None:
+    """Airflow imports it when a DAG file says ``task.gemini_batch``."""
+    for entry in INFO["task-decorators"]:
+        module, _, name = entry["class-name"].rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
 def test_the_template_is_at_hand_at_the_top_of_the_package() -> None:
     """A DAG file imports it from the package itself."""
     assert airflow_batch_gemini.GeminiTemplate.__name__ == "GeminiTemplate"

@@ -101,6 +101,9 @@ def test_functions_are_declared_with_vertex_schemas() -> None:
         ({"system_instruction": "}"}, "system_instruction has a single"),
         ({"system_instruction": ""}, "system_instruction must be"),
         ({"null_as": None}, "null_as"),
+        ({"version": ""}, "version"),
+        ({"version": 3}, "version"),
+        ({"version": "v" * 101}, "version"),
         ({"media": ["column"]}, "Media"),
         ({"generation_config": {"temprature": 0}}, r"generation_config\.temprature .*temperature\?"),
         ({"generation_config": {"zzz": 0}}, "leave it out"),
@@ -247,6 +250,11 @@ def test_a_fingerprint_says_whether_two_templates_ask_the_same() -> None:
     found = {one.fingerprint, *(GeminiTemplate(**{**base, **other}).fingerprint for other in others)}
     assert len(found) == 1 + len(others)
     assert len(one.fingerprint) == 64
+
+
+def test_what_a_template_is_called_decides_nothing() -> None:
+    """Renamed it asks the same."""
+    assert GeminiTemplate(prompt="x", version="v2").fingerprint == GeminiTemplate(prompt="x").fingerprint
 
 
 def test_a_template_shows_a_fingerprint_and_no_prompt() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -34,19 +34,6 @@ SOURCE = "SELECT 'a' AS key, 'b' AS text, 'gs://b/c.png' AS file -- a comment at
 COLUMNS = [Column("key", "STRING"), Column("text", "STRING"), Column("file", "STRING")]
 TEMPLATE = GeminiTemplate(prompt="{text}", media=[Media(column="file")])
 LIMITS = Limits(rows=3, size=1000)
-
-
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge()
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """The local BigQuery's."""
-    made = Engine()
-    yield made
-    made.close()
 
 
 def made(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -26,19 +26,6 @@ FIELDS = GeminiTemplate(
 )
 
 Requests = Sequence[tuple[str | None, Any]]
-
-
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge()
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """The local BigQuery's."""
-    made = Engine()
-    yield made
-    made.close()
 
 
 def rules_of(template: GeminiTemplate | None, *, most: int = 400, strict: bool = True) -> TableRules:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from request_corpus import requests, snake
 
@@ -114,7 +114,7 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, ANY, max_size=5), st.sampled_from(["gemini-2.5-pro", MODEL, "x"]))
 def test_whatever_a_line_holds_it_can_be_weighed(request_: dict[str, Any], model: str) -> None:
     """With on_lint="ignore" anything may come here."""

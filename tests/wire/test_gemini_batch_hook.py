@@ -362,7 +362,7 @@ def test_a_look_is_repeated_after_a_passing_trouble(
     hostile: Hostile, trouble: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looking costs nothing."""
-    impatient(monkeypatch)
+    impatient(monkeypatch, seconds=30)
     good = json.dumps({"name": NAME, "state": "JOB_STATE_RUNNING"}).encode()
     hostile.answers = [(trouble, error_of(trouble)), (200, good)]
     hook = GeminiBatchHook()
@@ -370,13 +370,13 @@ def test_a_look_is_repeated_after_a_passing_trouble(
     hook.close()
 
 
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch, *, seconds: float = 0.05) -> None:
     from google.api_core import retry
 
     original = retry.Retry
 
     def quick(**options: Any) -> Any:
-        return original(**(options | {"initial": 0.001, "maximum": 0.001, "timeout": 0.05}))
+        return original(**(options | {"initial": 0.001, "maximum": 0.001, "timeout": seconds}))
 
     monkeypatch.setattr(retry, "Retry", quick)
 

@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_batch_gemini import GeminiTemplate, Media
 from airflow_batch_gemini.exceptions import NothingPaidError
+from airflow_batch_gemini.operators._plan import plan_of
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
@@ -143,7 +144,7 @@ def read(**arguments: Any) -> None:
     with closing(WorkspaceHook(gcp_conn_id=CONN_ID)) as hook:
         ti = SimpleNamespace(id="nobody", dag_id="nobody", run_id="nobody", task_id="nobody", map_index=-1)
         context: Any = {"ti": ti}
-        operator._on_storage(operator._plan(context, hook), hook, context)
+        operator._on_storage(plan_of(operator, context, hook), hook, context)
 
 
 # On a busy machine a worker may not get through to the API server; what the package refuses is not repeated anyway.
@@ -161,7 +162,7 @@ def planted_markers() -> None:
         sql=f"SELECT key, CONCAT('', CAST(CAST(text AS INT64) AS STRING)) AS text FROM {DATASET}.planted_rows",
         requests_dataset=DATASET,
     )
-    prepared = prepare("prepare", source_uri=f"gs://{BUCKET}/rows.jsonl")
+    prepared = prepare("prepare", source_uri=f"gs://{BUCKET}/rows.jsonl", canary_rows=4)
     submit = GeminiBatchSubmitOperator.partial(task_id="submit", gcp_conn_id=CONN_ID).expand(
         batch=prepared.output
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -577,14 +577,6 @@ def oracle() -> Callable[[str], Any]:
             ]
 
     return evaluate
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """The local one."""
-    made = Engine()
-    yield made
-    made.close()
 
 
 def _decoded(cell: Any) -> Any:

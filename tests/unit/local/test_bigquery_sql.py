@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,6 @@ from airflow_batch_gemini.local.bigquery.errors import BigQueryError
 from airflow_batch_gemini.local.bigquery.parameters import parameters
 from airflow_batch_gemini.local.bigquery.sql import json_functions, jsonpath, lexer
 from airflow_batch_gemini.local.bigquery.sql.dialect import parse, parse_type
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    made = Engine()
-    yield made
-    made.close()
-
 
 # The lexer
 

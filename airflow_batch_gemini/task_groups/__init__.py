@@ -1,0 +1,1 @@
+"""A whole batch in one call."""

@@ -1,0 +1,46 @@
+"""The question to a person before a batch is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_batch_gemini.task_groups._options import check_names
+
+SUBJECT = "Send this batch to Gemini?"
+
+_BODY = """
+{%- set parts = ti.xcom_pull(task_ids='TASK', map_indexes=ti.map_index) -%}
+{%- set batch = parts if parts is mapping else parts[0] -%}
+{%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
+**{{ "{:,}".format(batch.rows) }}** requests in {{ batch.parts }} job(s), {{ "%.1f" | format(batch.size / 1e6) }} MB.
+
+| cost | |
+|---|---|
+| at least | {{ usd(batch.usd_low) }} |
+| expected | {{ usd(batch.usd_expected) }} |
+| at most | {{ usd(batch.usd_high) }} |
+
+The requests lie under `{{ batch.workspace }}/requests/`.
+{%- if batch.canary_rows %}
+
+Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures }} failed. The answers lie under
+`{{ batch.workspace }}/canary/`.
+{%- endif %}
+"""
+
+
+def approval_task(options: Mapping[str, Any], *, prepare_id: str) -> BaseOperator:
+    """Return the task that asks, and holds no worker while nobody answers.
+
+    :param options: arguments of ``ApprovalOperator`` that say something else than the group would.
+    :param prepare_id: the task whose batch is in question.
+    """
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+    check_names(ApprovalOperator, options, given="approval=", taken={"options", "multiple"})
+    body = _BODY.replace("TASK", prepare_id)
+    arguments: dict[str, Any] = {"subject": SUBJECT, "body": body, **options}
+    return ApprovalOperator(task_id="approve", **arguments)

@@ -1,0 +1,54 @@
+"""What the tasks of a group are given: judged when the DAG is parsed, before there is a task to fail."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator
+
+from airflow_batch_gemini.exceptions import ConfigurationError
+
+_PLACE = ("task_id", "dag", "task_group")
+
+
+def check_names(
+    operator: type[BaseOperator], options: Mapping[str, Any], *, given: str, taken: Collection[str]
+) -> None:
+    """Refuse what *operator* has no argument for, and what the group says itself.
+
+    :param given: how the user gave *options*, like ``wait=``.
+    :param taken: arguments that the group sets, beside those that place a task.
+    """
+    known, taken = _arguments(operator), {*taken, *_PLACE}
+    for name in options:
+        if name in taken:
+            raise ConfigurationError(f"{given} sets {name}: the group does that itself. Nothing was sent.")
+        if name not in known:
+            near = get_close_matches(str(name), sorted(known - taken), n=1)
+            hint = f"; did you mean {near[0]}" if near else ""
+            raise ConfigurationError(
+                f"{given} sets {name}: {operator.__name__} has no such argument{hint}. Nothing was sent."
+            )
+
+
+def check_values(operator: type[BaseOperator], arguments: Mapping[str, Any]) -> None:
+    """Let *operator* judge arguments that are to be mapped: it would see them only once it runs, after the bill.
+
+    The task is made in a DAG that nobody registers.
+    """
+    dag = DAG("arguments_on_trial", schedule=None, auto_register=False)
+    operator(task_id="on_trial", **{**arguments, "dag": dag, "task_group": dag.task_group})
+
+
+def _arguments(operator: type[BaseOperator]) -> set[str]:
+    """Return what can be said to *operator*, its own and Airflow's."""
+    return {
+        name
+        for one in operator.__mro__
+        if issubclass(one, BaseOperator)
+        for name, parameter in inspect.signature(one.__init__).parameters.items()
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    }
