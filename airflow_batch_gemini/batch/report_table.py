@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_batch_gemini.batch.estimate import money
+from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.progress import duration
+from airflow_batch_gemini.batch.tally import TOKENS
 
+_TABLES = ("results", "errors", "batches")
 _Cell = tuple[str, str]
 _SELDOM = {
     "copies": "rows that share a request",
@@ -34,11 +37,13 @@ def report_lines(document: Mapping[str, Any]) -> list[str]:
     cells = [
         *_head(document),
         *((name, f"{document[key]:,}") for key, name in _SELDOM.items() if document.get(key)),
-        *((f"{name} tokens", f"{count:,}") for name, count in document.get("tokens", {}).items()),
+        *((f"{name} tokens", f"{count:,}") for name, count in _ordered(document.get("tokens", {}), TOKENS)),
         *_money(document),
         *_rounds(document),
         *_durations(document),
-        *((name, str(table)) for name, table in document.get("tables", {}).items()),
+        *((name, str(table)) for name, table in _ordered(document.get("tables", {}), _TABLES)),
+        *(("job", f"{job['name']} {job['state']}") for job in document.get("jobs", ())),
+        *(("note", str(note)) for note in document.get("notes", ())),
     ]
     width = max(len(name) for name, _ in cells)
     return [f"{name:<{width}}  {value}" for name, value in cells]
@@ -59,7 +64,7 @@ def _head(document: Mapping[str, Any]) -> Iterator[_Cell]:
 
 
 def _outcomes(counts: Mapping[str, int]) -> Iterator[_Cell]:
-    return ((f"  {name}", f"{count:,}") for name, count in counts.items() if count)
+    return ((f"  {name}", f"{count:,}") for name, count in _ordered(counts, list(Outcome)) if count)
 
 
 def _money(document: Mapping[str, Any]) -> Iterator[_Cell]:
@@ -82,7 +87,9 @@ def _rounds(document: Mapping[str, Any]) -> Iterator[_Cell]:
     if len(rounds) < 2:
         return
     for one in rounds:
-        said = ", ".join(f"{count:,} {name}" for name, count in one["outcomes"].items() if count)
+        said = ", ".join(
+            f"{count:,} {name}" for name, count in _ordered(one["outcomes"], list(Outcome)) if count
+        )
         yield f"round {one['round']}", f"{one['rows']:,} rows: {said}; {_usd(one['cost_usd'])}"
     yield "cost of all rounds", _usd(document.get("cost_usd_of_all_rounds"))
 
@@ -92,6 +99,11 @@ def _durations(document: Mapping[str, Any]) -> Iterator[_Cell]:
     for key, name in _TIMES.items():
         if found.get(key) is not None:
             yield name, duration(found[key])
+
+
+def _ordered(values: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+    """Return what JSON keeps by the alphabet in the order of *names*; what has another name comes last."""
+    return sorted(values.items(), key=lambda one: names.index(one[0]) if one[0] in names else len(names))
 
 
 def _usd(cost: float | None) -> str:
