@@ -19,6 +19,7 @@
     │   ├── JobLostError       *   the job cannot be looked at any more (403, 404)
     │   ├── OutputError        *   the job's output is missing, partial or not what was asked for
     │   ├── AccountingError    *   the outcomes do not add up to the rows
+    │   ├── QualityError       *   more rows ended without a usable answer than the load lets through
     │   └── LandingError           BigQuery failed while landing the output; a retry goes on from there
     ├── OwnershipLostError     *   a newer attempt of the same task owns the ledger now
     └── ServiceError               a Google service could not be reached or answered 429 or 5xx; a retry helps
@@ -127,6 +128,10 @@ class OutputError(PaidError, AirflowFailException):
 
 class AccountingError(PaidError, AirflowFailException):
     """The outcomes do not add up to the rows that were sent; nothing was published."""
+
+
+class QualityError(PaidError, AirflowFailException):
+    """More rows ended without a usable answer than the load is allowed to publish; nothing was published."""
 
 
 class LandingError(PaidError):

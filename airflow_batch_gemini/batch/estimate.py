@@ -192,7 +192,7 @@ def check_floor(estimate: BatchEstimate, max_cost_usd: Decimal | None) -> None:
         )
 
 
-def money(usd: Decimal) -> str:
+def money(usd: Decimal | float) -> str:
     """Return a sum for people: cents, and more of it where it is less than a dollar."""
     return f"{usd:,.2f}" if usd >= 1 else f"{usd:.4f}"
 

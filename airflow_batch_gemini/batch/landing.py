@@ -81,6 +81,8 @@ class JobOutcome:
     """Rows loaded or changed, where BigQuery says."""
     bad_lines: int = 0
     """Lines that a load job left out because it could not read them."""
+    ended: float | None = None
+    """Epoch seconds by BigQuery's clock, once it is done."""
 
     @property
     def failed(self) -> bool:

@@ -2,120 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from airflow_batch_gemini.batch.canary import CanaryFigures
+from airflow_batch_gemini.batch.estimate import Usd
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import Price
-from airflow_batch_gemini.exceptions import AccountingError, OutputError
-
-_ANSWERED = "answered"
-TOKENS = ("prompt", "cached", "output", "thoughts", "total")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """What the audit query counted, before anything was published."""
-
-    outcomes: Mapping[str, int]
-    tokens: Mapping[str, int]
-    cost_usd: Decimal
-    """Of the rows whose cost is known."""
-    without_tokens: int
-    """Rows with an answer that does not say its tokens: their cost is unknown and not part of the sum."""
-    lines: int
-    """Output lines landed."""
-    unknown: int
-    """Output lines whose key is no request of this batch."""
-    unverified: int = 0
-    """Requests whose line does not repeat them, so that only the key says whose answer it is."""
-    answered: Mapping[int, int] = field(default_factory=dict)
-    """Requests of every part that a line came back for."""
-
-    @property
-    def rows(self) -> int:
-        """Rows that have an outcome."""
-        return sum(self.outcomes.values())
-
-    @property
-    def duplicates(self) -> int:
-        """Output lines beyond the first of their key."""
-        return self.lines - self.unknown - sum(self.answered.values())
-
-
-def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
-    """Read the rows of the audit query: one per outcome, ``answered`` per part, one for each other thing it counts."""
-    found = list(rows)
-    counted = {str(row["outcome"]): row for row in found if row["outcome"] != _ANSWERED}
-    outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
-    had = [row for row in outcomes.values() if row is not None]
-    costs = [Decimal(str(row["cost_usd"])) for row in had if row["cost_usd"] is not None]
-    return Tally(
-        outcomes={name: _int(row and row["row_count"]) for name, row in outcomes.items()},
-        tokens={name: sum(_int(row[f"{name}_tokens"]) for row in had) for name in TOKENS},
-        cost_usd=sum(costs, Decimal(0)),
-        without_tokens=sum(_int(row["without_tokens"]) for row in had),
-        lines=_int(counted["lines"]["row_count"]),
-        unknown=_int(counted["unknown"]["row_count"]),
-        unverified=_int(counted["unverified"]["row_count"]),
-        answered={_int(row["part"]): _int(row["row_count"]) for row in found if row["outcome"] == _ANSWERED},
-    )
-
-
-def _int(value: object) -> int:
-    return int(str(value)) if value is not None else 0
-
-
-def audit(counted: Tally, *, rows: int, landed: int | None = None) -> None:
-    """Raise unless every row that was sent has exactly one outcome and every line belongs to a row.
-
-    Called before anything is published.
-
-    :param landed: lines that the load jobs say they landed; ``None`` when no job, or not only jobs, did.
-    """
-    if counted.unknown:
-        raise OutputError(
-            f"{counted.unknown:,} of {counted.lines:,} output lines carry a key that is no request of this batch. "
-            "Nothing was published; the landing tables keep them for a look."
-        )
-    if counted.rows != rows or counted.duplicates < 0:
-        raise AccountingError(
-            f"{rows:,} rows were prepared, but {counted.rows:,} have an outcome ({counted.lines:,} lines came "
-            "back). Nothing was published; the request files are not those of the manifest."
-        )
-    if landed is not None and landed != counted.lines:
-        raise AccountingError(
-            f"{landed:,} output lines were landed, but the landing tables have {counted.lines:,}: somebody changed "
-            "them. Nothing was published; delete the landing tables and clear this task to land them anew."
-        )
-
-
-def check_echoes(counted: Tally) -> list[str]:
-    """Return what a person should know of whose answers these are."""
-    notes = []
-    if other := counted.outcomes[Outcome.MISMATCHED]:
-        notes.append(
-            f"{other:,} rows came back with another request than was sent for their key. They are mismatched, in the "
-            "errors table with what came; nothing of it is published as a result."
-        )
-    if counted.unverified:
-        notes.append(
-            f"{counted.unverified:,} rows came back without the request they answer: only the key says whose answers "
-            "they are."
-        )
-    return notes
-
-
-def standing_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Read the rows of the query for how the rows of all rounds stand."""
-    found = {str(row["outcome"]): _int(row["row_count"]) for row in rows}
-    return {outcome.value: found.get(outcome.value, 0) for outcome in Outcome}
+from airflow_batch_gemini.batch.report_table import report_lines
+from airflow_batch_gemini.batch.stages import Stages, rfc3339
+from airflow_batch_gemini.batch.tally import Tally, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +39,8 @@ class Report:
     jobs: Sequence[Mapping[str, Any]] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, Any] = field(default_factory=dict)
+    durations: Mapping[str, float | None] = field(default_factory=dict)
+    """Seconds of every stage, see :data:`~airflow_batch_gemini.batch.stages.DURATIONS`, and of the ``whole``."""
     notes: Sequence[str] = ()
     """What a person should look at."""
     copies: int = 0
@@ -149,15 +51,39 @@ class Report:
     """Which repair pass this was; 0 is the first."""
     standing: Mapping[str, int] = field(default_factory=dict)
     """How the rows of all rounds stand by now; *outcomes* is of this round alone."""
+    rounds: Sequence[Mapping[str, Any]] = ()
+    """What each round came to, this one last; alone where no table of batches tells of those before."""
+    estimate: Usd | None = None
+    """What the round was to cost; ``None``: nobody had estimated it, or nobody knows the price."""
     canary: CanaryFigures | None = None
     """What a canary found before; its answers cost the standard price, which is no part of *cost_usd*."""
     attempt: str = ""
     """The task instance that loaded; later ones compare greater."""
 
+    @property
+    def cost_against_estimate(self) -> float | None:
+        """The cost as a multiple of the expected one; ``None`` where one of them is unknown or nothing."""
+        if self.cost_usd is None or self.estimate is None or not self.estimate.expected:
+            return None
+        return round(float(self.cost_usd / self.estimate.expected), 4)
+
+    @property
+    def cost_of_all_rounds(self) -> float | None:
+        """What all rounds up to this one cost; ``None`` where the cost of one is unknown, or the first is not told."""
+        costs: list[float | None] = [one["cost_usd"] for one in self.rounds]
+        if None in costs or not self.rounds or self.rounds[0]["round"] != 0:
+            return None
+        return round(sum(cost for cost in costs if cost is not None), 9)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what XCom and ``report.json`` keep. Money is in USD."""
         document = asdict(self)
         document["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        usd = self.estimate
+        document["estimate"] = usd and {name: float(text) for name, text in usd.to_dict().items()}
+        document["cost_against_estimate"] = self.cost_against_estimate
+        document["cost_usd_of_all_rounds"] = self.cost_of_all_rounds
+        document["repeats_avoided"] = self.copies + self.answered_before
         document["canary"] = None if self.canary is None else self.canary.to_dict()
         return document
 
@@ -168,6 +94,7 @@ class Report:
             "rows": self.rows,
             **{name: count for name, count in self.outcomes.items() if count},
             "cost_usd": self.to_dict()["cost_usd"],
+            **({"round": self.round, "standing": dict(self.standing)} if self.round else {}),
         }
 
     def to_json(self) -> bytes:
@@ -193,22 +120,21 @@ class Report:
         price: Price | None,
         jobs: Sequence[Job],
         tables: Mapping[str, str],
-        loaded_at: float,
+        stages: Stages,
         corrupt_lines: int = 0,
         notes: Sequence[str] = (),
         copies: int = 0,
         answered_before: int = 0,
         round: int = 0,  # noqa: A002  # the word of the tables
         standing: Mapping[str, int] | None = None,
+        rounds_before: Sequence[Mapping[str, Any]] = (),
+        estimate: Usd | None = None,
         canary: CanaryFigures | None = None,
         attempt: str = "",
     ) -> Report:
-        """Put a report together.
-
-        :param loaded_at: epoch seconds.
-        """
-        ends = [job.end_time for job in jobs if job.end_time is not None]
-        created = [job.create_time for job in jobs if job.create_time is not None]
+        """Put a report together."""
+        cost = counted.cost_usd if price is not None else None
+        this = {"round": round, "rows": counted.rows, "outcomes": dict(counted.outcomes)}
         return cls(
             batch_id=batch_id,
             model=model,
@@ -218,16 +144,22 @@ class Report:
             unverified=counted.unverified,
             corrupt_lines=corrupt_lines,
             tokens=counted.tokens,
-            cost_usd=None if price is None else counted.cost_usd,
+            cost_usd=cost,
             without_tokens=counted.without_tokens,
             price=None if price is None else price.to_dict(),
             jobs=[{"name": job.name, "state": job.state, "output": job.output_uri} for job in jobs],
             tables=tables,
             times={
-                "first_job_created": _rfc3339(min(created, default=None)),
-                "last_job_ended": _rfc3339(max(ends, default=None)),
-                "loaded": _rfc3339(loaded_at),
+                "prepared": rfc3339(stages.prepared),
+                "first_job_created": rfc3339(stages.submitted),
+                "first_job_started": rfc3339(stages.started),
+                "last_job_ended": rfc3339(stages.ended),
+                "landed": rfc3339(stages.landed),
+                "loaded": rfc3339(stages.loaded),
             },
+            durations=stages.durations(),
+            estimate=estimate,
+            rounds=[*rounds_before, {**this, "cost_usd": None if cost is None else float(cost)}],
             notes=list(notes),
             copies=copies,
             answered_before=answered_before,
@@ -239,33 +171,15 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the small table that ends the log of the load."""
-        cells = [("batch", self.batch_id), ("model", self.model), ("rows", f"{self.rows:,}")]
-        cells += [(f"  {name}", f"{count:,}") for name, count in self.outcomes.items() if count]
-        if self.round:
-            cells.insert(1, ("round", str(self.round)))
-            standing = [(f"  {name}", f"{count:,}") for name, count in self.standing.items() if count]
-            cells += [("rows of all rounds", f"{sum(self.standing.values()):,}"), *standing]
-        seldom = {
-            "rows that share a request": self.copies,
-            "rows answered before": self.answered_before,
-            "duplicate lines": self.duplicates,
-            "lines without an echo": self.unverified,
-            "corrupt lines": self.corrupt_lines,
-        }
-        cells += [(name, f"{count:,}") for name, count in seldom.items() if count]
-        cells += [(f"{name} tokens", f"{self.tokens[name]:,}") for name in TOKENS]
-        cells.append(("cost", "unknown" if self.cost_usd is None else f"{self.cost_usd:.6f} USD"))
-        if self.canary is not None:
-            paid = "unknown" if self.canary.cost_usd is None else f"{self.canary.cost_usd} USD"
-            cells.append(("cost of the canary", f"{paid}, beside that"))
-        if self.without_tokens:
-            cells.append(("rows of unknown cost", f"{self.without_tokens:,}"))
-        cells += list(self.tables.items())
-        width = max(len(name) for name, _ in cells)
-        return [f"{name:<{width}}  {value}" for name, value in cells]
+        return report_lines(self.to_dict())
 
 
-def _rfc3339(epoch: float | None) -> str | None:
-    if epoch is None:
-        return None
-    return dt.datetime.fromtimestamp(epoch, tz=dt.UTC).isoformat(timespec="seconds")
+def round_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a row of the table of batches as a round of the report."""
+    cost = row["cost_usd"]
+    return {
+        "round": whole(row["round"]),
+        "rows": whole(row["row_count"]),
+        "outcomes": {outcome.value: whole(row[outcome.value]) for outcome in Outcome},
+        "cost_usd": None if cost is None else float(cost),
+    }

@@ -69,6 +69,7 @@ def outcome_of(job: Any) -> JobOutcome:
         done=job.state == "DONE",
         rows=None if rows is None else int(rows),
         bad_lines=int(loaded.get("badRecords") or 0),
+        ended=None if job.ended is None else job.ended.timestamp(),
     )
 
 

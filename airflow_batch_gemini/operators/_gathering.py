@@ -11,7 +11,8 @@ from airflow_batch_gemini.batch.manifest import BatchRef, BatchTables, Manifest,
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
-from airflow_batch_gemini.operators._results import due_view, lacking_columns
+from airflow_batch_gemini.operators._results import due_view, lacking_columns, published_tables
+from airflow_batch_gemini.sql.batches import BATCHES
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_asides, plan_part
 from airflow_batch_gemini.sql.plan import LoadPlan, results_columns
 from airflow_batch_gemini.sql.results import ERRORS
@@ -28,8 +29,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
     ref = _checked(operator)
     project = operator.project_id or warehouse.project_id or None
-    results = TableName.parse(operator.results_table, default_project=project)
-    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=project)
+    results, errors, batches = published_tables(operator, default_project=project)
     dataset = results.dataset_name
     if operator.landing_dataset:
         dataset = DatasetName.parse(operator.landing_dataset, default_project=project)
@@ -37,13 +37,13 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         manifest = _manifest(workspace, ref)
         tables = BatchTables(dataset, manifest.batch_id)
         jobs = _part_jobs(operator, workspace, manifest)
-        location = _one_location(
-            operator, warehouse, [results.dataset_name, errors.dataset_name, dataset], jobs
-        )
         wanted = results_columns(manifest)
+        columns = {results: wanted, errors: ERRORS} | ({batches: BATCHES} if batches else {})
+        datasets = [*(table.dataset_name for table in columns), dataset]
+        location = _one_location(operator, warehouse, datasets, jobs)
+        found = {table: warehouse.table_info(table) for table in columns}
         lacks = tuple(
-            (table, lacking_columns(table, columns, warehouse.table_info(table)))
-            for table, columns in ((results, wanted), (errors, ERRORS))
+            (table, lacking_columns(table, named, found[table])) for table, named in columns.items()
         )
         return LoadPlan(
             manifest=manifest,
@@ -62,11 +62,13 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             ),
             asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
             lacking=lacks,
+            made=found[results] is not None and found[errors] is not None,
             view=due_view(operator, warehouse, results, wanted),
             jobs=tuple(job.job for job in jobs),
             landing=tables,
             results=results,
             errors=errors,
+            batches=batches,
             attempt=attempt,
         )
 
@@ -75,7 +77,8 @@ def _checked(operator: GeminiBatchLoadOperator) -> BatchRef:
     """Judge every name by its grammar, before the connection's credential is loaded to complete one."""
     ref = BatchRef.from_xcom(operator.batch)
     GcsUri.parse(ref.workspace)
-    for table in filter(None, (operator.results_table, operator.errors_table)):
+    named = operator.batches_table if isinstance(operator.batches_table, str) else None
+    for table in filter(None, (operator.results_table, operator.errors_table, named)):
         TableName.parse(table, default_project="project")
     if operator.landing_dataset:
         DatasetName.parse(operator.landing_dataset, default_project="project")

@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 60.0
 
 
+def published_tables(
+    operator: GeminiBatchLoadOperator, *, default_project: str | None
+) -> tuple[TableName, TableName, TableName | None]:
+    """Return the tables of results, errors and batches; the last one is ``None`` when nobody wants one."""
+    results = TableName.parse(operator.results_table, default_project=default_project)
+    errors = TableName.parse(operator.errors_table or f"{results}_errors", default_project=default_project)
+    given, batches = operator.batches_table, None
+    if given:
+        named = f"{results}_batches" if given is True else given
+        batches = TableName.parse(named, default_project=default_project)
+    tables = [table for table in (results, errors, batches) if table]
+    if len(set(tables)) < len(tables):
+        raise ConfigurationError(
+            f"Results, errors and batches are to be different tables, not {', '.join(map(str, tables))}. Nothing was "
+            "loaded; name others."
+        )
+    return results, errors, batches
+
+
 def lacking_columns(
     table: TableName, columns: Sequence[Column], found: TableInfo | None
 ) -> tuple[Column, ...]:

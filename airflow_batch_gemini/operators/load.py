@@ -13,12 +13,15 @@ from airflow.sdk import Asset, BaseOperator, conf
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.report import Report, Tally, audit, check_echoes, standing_of, tally
+from airflow_batch_gemini.batch.quality import QualityGates
+from airflow_batch_gemini.batch.tally import Tally, audit, check_echoes, tally
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_batch_gemini.batch.lineage import Lineage
+    from airflow_batch_gemini.batch.report import Report
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
@@ -52,12 +55,22 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param results_table: ``project.dataset.table`` for succeeded rows; created when missing, extended when it lacks
         columns.
     :param errors_table: for all other rows; by default the results table's name with ``_errors``.
+    :param batches_table: for one row a round: rows by outcome, tokens, cost beside the estimate, and when it came to
+        which stage; published together with the results. By default the results table's name with ``_batches``;
+        several loads may share one. ``False`` or ``None``: none.
     :param landing_dataset: ``project.dataset`` for the landing tables; by default the results table's.
     :param batch_date: ``YYYY-MM-DD``, the partition to land in; by default the run's logical date, or when the run has
         none the date it was to run after.
     :param max_corrupt_lines: lines that the output of one job may have that are not JSON (cut, garbled, perhaps of
         invalid UTF-8, which BigQuery may also read with U+FFFD in the place of what is invalid). They are left out, the
         report counts them, and their rows are ``missing``. With more the load fails and publishes nothing.
+    :param max_failed_rate: publish nothing and fail when a larger share of the rows, from 0 to 1, has no answer: they
+        are ``failed``, ``missing``, ``blocked``, ``mismatched`` or ``rejected``. The share is that of all rows of the
+        batch, copies and rejected ones included. A later round is judged with the rounds before it: by how all rows
+        of the batch would stand with it, not by its own rows, which are the difficult ones. So where rounds of repair
+        follow, set it at the load of the last one, or high enough for the first. Landing and outcomes tables stay for
+        a look; clear the task with a higher limit to publish, which buys nothing.
+    :param max_invalid_rate: the same of rows with an answer that cannot be used: ``invalid`` or ``truncated``.
     :param latest_view: keep a view ``<results_table>_latest`` with the newest answer to every key. Where it cannot be
         made the load succeeds all the same and says so.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
@@ -75,6 +88,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         "batch",
         "results_table",
         "errors_table",
+        "batches_table",
         "landing_dataset",
         "batch_date",
         "gcp_conn_id",
@@ -89,9 +103,12 @@ class GeminiBatchLoadOperator(BaseOperator):
         batch: Any,
         results_table: str,
         errors_table: str | None = None,
+        batches_table: str | bool | None = True,
         landing_dataset: str | None = None,
         batch_date: str | None = None,
         max_corrupt_lines: int = 0,
+        max_failed_rate: float | None = None,
+        max_invalid_rate: float | None = None,
         latest_view: bool = True,
         price: Price | Mapping[str, Any] | None = None,
         gcp_conn_id: str = "google_cloud_default",
@@ -109,9 +126,14 @@ class GeminiBatchLoadOperator(BaseOperator):
         self.batch = batch
         self.results_table = results_table
         self.errors_table = errors_table
+        self.batches_table = batches_table
         self.landing_dataset = landing_dataset
         self.batch_date = batch_date
         self.max_corrupt_lines = max_corrupt_lines
+        self.max_failed_rate = max_failed_rate
+        self.max_invalid_rate = max_invalid_rate
+        self._lineage: Lineage | None = None
+        self._gates()
         self.latest_view = latest_view
         self.price = price
         self.gcp_conn_id = gcp_conn_id
@@ -136,9 +158,16 @@ class GeminiBatchLoadOperator(BaseOperator):
                 refuse_failed(job, warehouse.look(job))
             return self._drive(context, warehouse, deadline)
 
+    def get_openlineage_facets_on_complete(self, _: object) -> Any:
+        """Tell OpenLineage's provider, which calls this, what was read and published, with the columns."""
+        from airflow_batch_gemini.operators._lineage import facets
+
+        return facets(self._lineage)
+
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         """Take every step in order; a step that is done is found done."""
         from airflow_batch_gemini.operators._gathering import gather
+        from airflow_batch_gemini.operators._publishing import Publishing
         from airflow_batch_gemini.operators._results import show_latest
         from airflow_batch_gemini.operators._steps import Steps
 
@@ -153,18 +182,16 @@ class GeminiBatchLoadOperator(BaseOperator):
             warehouse.expire_table(table, seconds=KEPT_SECONDS)
         counted = tally(warehouse.job_rows(steps.take("audit", plan.audit())))
         notes = self._checked(plan, counted, landed)
-        if (extend := plan.extend()) is not None:
-            steps.take("extend", extend)
-        steps.take("publish", plan.publish())
-        notes += show_latest(self, warehouse, plan)
+        publishing = Publishing(steps, counted, landed, price)
+        publishing.judge(self._gates())
+        publishing.publish(batch_date=batch_date)
         warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
-        standing = counted.outcomes
-        if plan.manifest.round:
-            standing = standing_of(warehouse.job_rows(steps.take("standing", plan.standing())))
-        report = plan.report(
-            counted, landed, standing=standing, price=price, notes=notes, loaded_at=time.time()
-        )
-        return self._tell(context, plan, report)
+        notes += show_latest(self, warehouse, plan)
+        self._lineage = publishing.lineage()
+        return self._tell(context, plan, publishing.report(notes=notes, now=time.time()))
+
+    def _gates(self) -> QualityGates:
+        return QualityGates(max_failed_rate=self.max_failed_rate, max_invalid_rate=self.max_invalid_rate)
 
     def _checked(self, plan: LoadPlan, counted: Tally, landed: Landed) -> list[str]:
         """Raise unless the counts add up; return what a person should know."""

@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.lineage import of_preparation
 from airflow_batch_gemini.batch.lint import RULES, OnLint
 from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
@@ -191,6 +192,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Prepare, and return the batch: one small dict a part."""
         from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+        from airflow_batch_gemini.operators._lineage import tell
 
         hook = WorkspaceHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         with closing(hook):
@@ -202,6 +204,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 manifest = self._on_storage(plan, hook, context)
             else:
                 manifest = self._in_bigquery(plan, hook, dataset)
+            tell(of_preparation(manifest, table=plan.table, source_uri=self.source_uri), hook, self.log)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         if manifest.copies or manifest.answered:
             self.log.info(

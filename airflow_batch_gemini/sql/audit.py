@@ -8,6 +8,7 @@ from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.sql import sources
 from airflow_batch_gemini.sql.literal import identifier
+from airflow_batch_gemini.sql.results import LoadedBatch
 
 _UNPAID = (Outcome.FAILED, Outcome.MISMATCHED, Outcome.MISSING, Outcome.REJECTED)
 
@@ -56,3 +57,25 @@ UNION ALL
 SELECT 'unverified', NULL, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
 FROM {identifier(str(outcomes))}
 WHERE {came} AND verified IS NULL"""
+
+
+def standings_after(batch: LoadedBatch, outcomes: TableName) -> str:
+    """Return the query for how all rows of the batch will stand once a later round is published: one row per outcome.
+
+    As the publish has it, success wins over any error and the newer error over the older one. It reads the tables as
+    they are now, so the first round must have made them.
+    """
+    return f"""SELECT outcome, COUNT(*) AS row_count FROM (
+  SELECT key, outcome FROM (
+    SELECT key, outcome, IFNULL(round, 0) AS round, TRUE AS fresh FROM {identifier(str(outcomes))}
+    UNION ALL
+    SELECT key, '{Outcome.SUCCEEDED}', IFNULL(round, 0), FALSE FROM {batch.results.sql} WHERE {batch.rows}
+    UNION ALL
+    SELECT key, outcome, IFNULL(round, 0), FALSE FROM {batch.errors.sql} WHERE {batch.rows}
+  )
+  WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY key ORDER BY IF(outcome = '{Outcome.SUCCEEDED}', 0, 1), round DESC, IF(fresh, 0, 1)
+  ) = 1
+)
+GROUP BY outcome"""

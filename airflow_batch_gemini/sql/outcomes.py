@@ -13,9 +13,9 @@ from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed, column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import RETRYABLE_CODES, Outcome
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, MILLION, Price, Rates
-from airflow_batch_gemini.batch.report import TOKENS
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.batch.tally import TOKENS
 from airflow_batch_gemini.sql import echo, judging, sources, typed
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS

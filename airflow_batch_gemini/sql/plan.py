@@ -14,10 +14,10 @@ from airflow_batch_gemini.batch.landing import Column, JobOutcome
 from airflow_batch_gemini.batch.manifest import BatchTables, Manifest
 from airflow_batch_gemini.batch.names import TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
-from airflow_batch_gemini.batch.report import Report, Tally
 from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.sql import latest
-from airflow_batch_gemini.sql.audit import audit
+from airflow_batch_gemini.sql.audit import audit, standings_after
+from airflow_batch_gemini.sql.batches import BatchRow
 from airflow_batch_gemini.sql.landing import query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, classify
 from airflow_batch_gemini.sql.parts import NOTHING_ASIDE, AsidePlan, LandingJob, PartPlan
@@ -46,6 +46,8 @@ class Landed:
     """Lines landed; ``None`` when no load job can say, since some answers lie in tables that others made."""
     corrupt: int
     """Lines left out because they are not JSON."""
+    at: float | None = None
+    """When the last load job ended, in epoch seconds; ``None``: there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,16 @@ class LoadPlan:
     asides: AsidePlan = NOTHING_ASIDE
     lacking: tuple[tuple[TableName, tuple[Column, ...]], ...] = ()
     """What the tables that are there do not have yet."""
+    made: bool = False
+    """Whether results and errors tables are there."""
     view: TableName | None = None
     """The view of the newest answers, when it has to be made."""
     jobs: tuple[Job, ...]
     landing: BatchTables
     results: TableName
     errors: TableName
+    batches: TableName | None = None
+    """One row for each round of each batch; ``None``: nobody wants it."""
     attempt: str
     """Id of the task instance that loads; later attempts compare greater."""
 
@@ -92,6 +98,11 @@ class LoadPlan:
         return published_table(self.results, self.errors, self.manifest.root_batch_id)
 
     @property
+    def answers(self) -> list[str]:
+        """Tables with the raw answers."""
+        return [str(source.predictions) for source in self.sources if source.predictions is not None]
+
+    @property
     def jobs_by_part(self) -> dict[int, Job]:
         """The job that answered each part."""
         return {source.part: job for source, job in zip(self.sources, self.jobs, strict=True)}
@@ -108,6 +119,7 @@ class LoadPlan:
         return Landed(
             lines=sum(counts) if len(counts) == len(read) else None,
             corrupt=sum(outcome.bad_lines for outcome in answers),
+            at=max((outcome.ended for outcome in outcomes if outcome.ended is not None), default=None),
         )
 
     @property
@@ -144,6 +156,16 @@ class LoadPlan:
         """Return the job that counts the outcomes."""
         return query(audit(self.sources, self.outcomes))
 
+    def standing_after(self) -> dict[str, Any] | None:
+        """Return the job that says how all rows will stand once this round is published.
+
+        ``None`` for the first round, whose own rows are all there are, and where there is nothing that a later one
+        could add to: its publish says so.
+        """
+        if not self.manifest.round or not self.made:
+            return None
+        return query(standings_after(self.loaded, self.outcomes))
+
     def extend(self) -> dict[str, Any] | None:
         """Return the job that gives the tables the columns they lack; ``None`` when they lack none."""
         statements = [extend(table, columns) for table, columns in self.lacking if columns]
@@ -159,8 +181,11 @@ class LoadPlan:
             errors=self.errors,
         )
 
-    def publish(self) -> dict[str, Any]:
-        """Return the job that makes both tables say what the outcomes say."""
+    def publish(self, row: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Return the job that makes the tables say what the outcomes say.
+
+        :param row: what the table of batches is to say of the round.
+        """
         return query(
             publish(
                 Publication(batch=self.loaded, rows=self.manifest.whole_rows, round=self.manifest.round),
@@ -168,6 +193,7 @@ class LoadPlan:
                 outcomes=self.outcomes,
                 published=self.published,
                 columns=results_columns(self.manifest)[len(RESULTS) :],
+                row=BatchRow(table=self.batches, values=row) if self.batches and row else None,
             )
         )
 
@@ -178,36 +204,3 @@ class LoadPlan:
     def show_latest(self, view: TableName) -> dict[str, Any]:
         """Return the job that makes the view of the newest answers."""
         return query(latest.create_view(view, self.results))
-
-    def report(
-        self,
-        counted: Tally,
-        landed: Landed,
-        *,
-        standing: Mapping[str, int],
-        price: Price | None,
-        notes: Sequence[str],
-        loaded_at: float,
-    ) -> Report:
-        """Put the report together.
-
-        :param standing: how the rows of all rounds stand.
-        :param loaded_at: epoch seconds.
-        """
-        return Report.of(
-            counted,
-            batch_id=self.manifest.root_batch_id,
-            round=self.manifest.round,
-            standing=standing,
-            model=self.manifest.model,
-            price=price,
-            jobs=self.jobs,
-            tables={"results": str(self.results), "errors": str(self.errors)},
-            loaded_at=loaded_at,
-            corrupt_lines=landed.corrupt,
-            notes=notes,
-            copies=self.manifest.copies.rows if self.manifest.copies else 0,
-            answered_before=self.manifest.answered,
-            canary=self.manifest.canary,
-            attempt=self.attempt,
-        )

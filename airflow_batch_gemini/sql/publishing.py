@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.repair import MAX_ROUNDS
+from airflow_batch_gemini.sql.batches import BatchRow
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, LoadedBatch, create
 
@@ -39,8 +40,9 @@ def publish(
     outcomes: TableName,
     published: TableName,
     columns: Sequence[Column] = (),
+    row: BatchRow | None = None,
 ) -> str:
-    """Return the script that makes both tables say of this round what *outcomes* says.
+    """Return the script that makes both tables say of this round what *outcomes* says, and that of batches, too.
 
     Of two outcomes of a row success wins, and of two successes or two errors the one of the later round: whichever
     round is loaded last, and however often, the tables end the same. The first round also takes away what is of an
@@ -54,12 +56,14 @@ def publish(
     one was prepared anew since.
 
     :param columns: of the results table, beside those that every result has.
+    :param row: what the table of batches is to say of this round; ``None``: there is no such table.
     """
     every = (*RESULTS, *columns)
     return "\n".join(
         [
             create(publication.batch.results, every),
             create(publication.batch.errors, ERRORS),
+            *([row.create()] if row else []),
             _first_turn(published),
             "BEGIN TRANSACTION;",
             _take_turn(published, publication.round, string_literal(attempt)),
@@ -68,6 +72,7 @@ def publish(
             _merge_results(publication, every, outcomes),
             _merge_errors(publication, outcomes),
             _adds_up(publication),
+            *([row.merge(round=publication.round, batch=publication.batch)] if row else []),
             "COMMIT TRANSACTION;",
         ]
     )

@@ -546,7 +546,11 @@ def test_the_errors_table_and_the_landing_dataset_may_lie_elsewhere(world: World
         errors_table=f"{other}.bad",
         landing_dataset=other,
     )
-    assert report["tables"] == {"results": f"{world.dataset}.results", "errors": f"demo.{other}.bad"}
+    assert report["tables"] == {
+        "results": f"{world.dataset}.results",
+        "errors": f"demo.{other}.bad",
+        "batches": f"{world.dataset}.results_batches",
+    }
     hook = WarehouseHook()
     tables = [table.table_id for table in hook.client("demo").list_tables(f"demo.{other}")]
     assert any(name.startswith(world.tables.landing(0, 1).table) for name in tables)

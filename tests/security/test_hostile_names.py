@@ -211,7 +211,8 @@ PLACES: list[tuple[str, Callable[[str], object], list[str]]] = [
     ("prepare requests_dataset, rendered", rendered("requests_dataset"), ["p.d-e"]),
     ("prepare work_uri, rendered", rendered("work_uri"), [*FOLDERS, *WILDCARDS]),
     *((f"load {name}", load(name), values) for name, values in (
-        ("results_table", TABLES), ("errors_table", TABLES), ("landing_dataset", ["p.d-e"]), ("project_id", PROJECTS),
+        ("results_table", TABLES), ("errors_table", TABLES), ("batches_table", TABLES),
+        ("landing_dataset", ["p.d-e"]), ("project_id", PROJECTS),
     )),
     ("load batch", batch(GeminiBatchLoadOperator, results_table="p.d.t"), FOLDERS),
     *((f"repair {name}", repair(name), values) for name, values in (

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 from airflow_batch_gemini.batch.canary import CanaryFigures
+from airflow_batch_gemini.batch.estimate import Usd
 from airflow_batch_gemini.batch.job import Job
+from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import PRICES
-from airflow_batch_gemini.batch.report import Report, Tally, audit, tally
+from airflow_batch_gemini.batch.report import Report, round_of
+from airflow_batch_gemini.batch.report_table import report_lines
+from airflow_batch_gemini.batch.stages import Stages
+from airflow_batch_gemini.batch.tally import Tally, audit, tally
 from airflow_batch_gemini.exceptions import AccountingError, OutputError
 
 
@@ -59,7 +64,7 @@ def report(counted: Tally = COUNTED, *, model: str = "gemini-3.5-flash") -> Repo
         price=PRICES.get(model),
         jobs=JOBS,
         tables={"results": "p.d.r", "errors": "p.d.e"},
-        loaded_at=100.0,
+        stages=Stages.of(prepared_at="1970-01-01T00:00:01+00:00", jobs=JOBS, landed=95.0, loaded=100.0),
     )
 
 
@@ -133,8 +138,11 @@ def test_the_report_is_plain_data_with_the_price_it_was_reckoned_by() -> None:
     assert document["cost_usd"] == 0.013
     assert document["price"]["input"] == "1.50"
     assert document["times"] == {
+        "prepared": "1970-01-01T00:00:01+00:00",
         "first_job_created": "1970-01-01T00:00:05+00:00",
+        "first_job_started": None,
         "last_job_ended": "1970-01-01T00:01:30+00:00",
+        "landed": "1970-01-01T00:01:35+00:00",
         "loaded": "1970-01-01T00:01:40+00:00",
     }
     assert [job["state"] for job in document["jobs"]] == ["JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED"]
@@ -149,7 +157,9 @@ def test_times_that_nobody_knows_are_null() -> None:
         price=None,
         jobs=[Job(name="j", state="JOB_STATE_EXPIRED")],
         tables={},
-        loaded_at=1.0,
+        stages=Stages.of(
+            prepared_at="", jobs=[Job(name="j", state="JOB_STATE_EXPIRED")], landed=None, loaded=1.0
+        ),
     )
     assert (found.times["first_job_created"], found.times["last_job_ended"]) == (None, None)
 
@@ -190,6 +200,114 @@ def test_what_a_canary_cost_is_told_beside_the_cost_of_the_batch(cost: str | Non
     assert found.cost_usd == report().cost_usd
     assert json.loads(found.to_json())["canary"]["cost_usd"] == cost
     assert "canary" not in " ".join(report().lines())
+
+
+@pytest.mark.parametrize(
+    ("expected", "ratio", "said"),
+    [("0.02", 0.65, "65 %"), ("0.013", 1.0, "100 %"), ("0.0065", 2.0, "200 %"), ("0", None, None)],
+)
+def test_the_cost_is_told_against_the_estimate(expected: str, ratio: float | None, said: str | None) -> None:
+    """Where something was expected."""
+    usd = Usd(Decimal("0.001"), Decimal(expected), Decimal("1.5"))
+    found = replace(report(), estimate=usd)
+    document = json.loads(found.to_json())
+    assert document["cost_against_estimate"] == ratio
+    assert document["estimate"] == {"low": 0.001, "expected": float(expected), "high": 1.5}
+    cells = dict(line.split("  ", 1) for line in found.lines())
+    assert cells["estimate"].strip() == f"0.0010 to 1.50 USD, {float(expected):.4f} expected"
+    assert cells.get("cost / expected", "").strip() == (said or "")
+
+
+@pytest.mark.parametrize("model", ["gemini-3.5-flash", "gemini-9"])
+def test_without_an_estimate_or_a_price_there_is_nothing_to_compare(model: str) -> None:
+    """Not 0."""
+    usd = None if model != "gemini-9" else Usd(Decimal(1), Decimal(2), Decimal(3))
+    document = replace(report(model=model), estimate=usd).to_dict()
+    assert document["cost_against_estimate"] is None
+    assert not any("expected" in line and "/" in line for line in report(model=model).lines())
+
+
+def test_durations_are_told_as_far_as_they_are_known() -> None:
+    """In seconds for programs, in words for people."""
+    document = report().to_dict()
+    assert document["durations"] == {
+        "submit": 4.0, "queue": None, "run": None, "land": 5.0, "load": 5.0, "whole": 99.0,
+    }  # fmt: skip
+    said = [line.split("  ")[0] for line in report().lines() if line.startswith("time")]
+    assert said == ["time to submit", "time to land", "time to publish", "time in all"]
+    assert report().lines()[-5].split() == ["time", "in", "all", "1", "min", "39", "s"]
+
+
+def test_repeats_that_were_avoided_are_those_of_this_batch_and_of_earlier_ones() -> None:
+    """Both are requests that nobody had to pay for."""
+    assert replace(report(), copies=3, answered_before=4).to_dict()["repeats_avoided"] == 7
+
+
+def before(number: int, cost: str | None) -> dict[str, Any]:
+    counts = {outcome.value: 0 for outcome in Outcome} | {"succeeded": 5, "failed": 2}
+    price = None if cost is None else Decimal(cost)
+    return round_of({"round": number, "row_count": 7, "cost_usd": price, **counts})
+
+
+@pytest.mark.parametrize(("cost", "total", "said"), [("0.1", 0.113, "0.113000 USD"), (None, None, "unknown")])
+def test_rounds_are_told_one_by_one_and_their_cost_as_a_sum(
+    cost: str | None, total: float | None, said: str
+) -> None:
+    """An unknown cost in it makes the sum unknown."""
+    found = Report.of(
+        COUNTED,
+        batch_id="b",
+        model="m",
+        price=PRICES["gemini-3.5-flash"],
+        jobs=[],
+        tables={},
+        stages=Stages(),
+        round=1,
+        rounds_before=[before(0, cost)],
+        standing={"succeeded": 13, "failed": 2},
+    )
+    document = json.loads(found.to_json())
+    assert [one["round"] for one in document["rounds"]] == [0, 1]
+    assert [one["rows"] for one in document["rounds"]] == [7, 10]
+    assert document["cost_usd_of_all_rounds"] == total
+    cells = dict(line.split("  ", 1) for line in found.lines())
+    assert cells["round 0"].strip().startswith("7 rows: 5 succeeded, 2 failed; ")
+    assert cells["round 1"].strip().startswith("10 rows: 8 succeeded, 1 truncated, 1 missing; 0.013000 USD")
+    assert cells["cost of all rounds"].strip() == said
+    assert cells["rows of all rounds"].strip() == "15"
+
+
+def test_one_round_alone_is_not_told_twice() -> None:
+    """Its counts are the table."""
+    assert [one["round"] for one in report().to_dict()["rounds"]] == [0]
+    assert report().to_dict()["cost_usd_of_all_rounds"] == 0.013
+    assert not any(line.startswith(("round", "cost of all")) for line in report().lines())
+
+
+def test_a_round_without_those_before_it_does_not_say_what_all_cost() -> None:
+    """Where no table of batches tells."""
+    alone = replace(report(), round=1, rounds=[before(1, "0.1")])
+    assert alone.to_dict()["cost_usd_of_all_rounds"] is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"batch_id": "b", "rows": 3, "outcomes": {"succeeded": 3}},
+        {"batch_id": "b", "rows": 3, "outcomes": {"succeeded": 3}, "durations": None, "estimate": None},
+    ],
+)
+def test_a_report_of_an_earlier_version_is_shown_as_far_as_it_goes(document: dict[str, Any]) -> None:
+    """What it does not say is left out, and its cost is unknown."""
+    assert [line.split() for line in report_lines(document)] == [
+        ["batch", "b"], ["rows", "3"], ["succeeded", "3"], ["cost", "unknown"],
+    ]  # fmt: skip
+
+
+def test_an_asset_event_of_a_later_round_says_how_all_rows_stand() -> None:
+    """Its own counts are of the rows that were asked again."""
+    found = replace(report(), round=2, standing={"succeeded": 99, "failed": 1}).counts()
+    assert (found["round"], found["standing"]) == (2, {"succeeded": 99, "failed": 1})
 
 
 def test_an_asset_event_carries_counts_only() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_batch_gemini import cli
+from airflow_batch_gemini.batch.report import Report
+from airflow_batch_gemini.batch.stages import Stages
+from airflow_batch_gemini.batch.tally import Tally
 
 REPORT: dict[str, Any] = {
     "attempt": "a1",
@@ -38,34 +42,47 @@ def test_a_person_reads_it_in_order(file: Path, capsys: pytest.CaptureFixture[st
     """Rows, outcomes and cost first; what there is none of is left out, a cost that nobody knows is not."""
     assert cli.main(["report", str(file.parent)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "batch id  " + "b" * 32,
-        "model     publishers/google/models/gemini-3.5-flash",
-        "rows      12,346",
-        "outcomes",
-        "  succeeded  12,345",
-        "  failed     1",
-        "tokens",
-        "  prompt  10",
-        "cost usd  unknown",
-        "attempt   a1",
-        "jobs      projects/p/1  gs://b/o  JOB_STATE_SUCCEEDED",
-        "notes     Look at part 1.",
-        "tables",
-        "  results  p.d.t",
-        "times",
-        "  loaded  2026-11-29T00:00:00+00:00",
+        "batch          " + "b" * 32,
+        "model          publishers/google/models/gemini-3.5-flash",
+        "rows           12,346",
+        "  succeeded    12,345",
+        "  failed       1",
+        "prompt tokens  10",
+        "cached tokens  0",
+        "cost           unknown",
+        "results        p.d.t",
+        "job            projects/p/1 JOB_STATE_SUCCEEDED",
+        "note           Look at part 1.",
     ]
 
 
-def test_a_report_that_says_more_is_printed_whole(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As one of a later version."""
-    more = {"rounds": {"1": {"rows": 3}}, "verified": True, "share": 0.25}
-    file.write_text(json.dumps(REPORT | more))
+def test_it_is_the_table_that_the_log_of_the_load_ends_with(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line by line; what a later version says beyond it is in the JSON."""
+    counted = Tally(
+        outcomes={"succeeded": 3, "truncated": 1, "blocked": 2},
+        tokens={"prompt": 4, "cached": 1},
+        cost_usd=Decimal("0.5"),
+        without_tokens=0,
+        lines=3,
+        unknown=0,
+    )
+    found = Report.of(
+        counted,
+        batch_id="b",
+        model="m",
+        price=None,
+        jobs=[],
+        tables={"results": "p.d.t", "errors": "p.d.e"},
+        stages=Stages(),
+    )
+    file.write_bytes(found.to_json())
     assert cli.main(["report", str(file)]) == 0
-    told = capsys.readouterr().out
-    assert "rounds\n  1\n    rows  3\n" in told
-    assert "verified  yes\n" in told
-    assert "share     0.25\n" in told
+    assert capsys.readouterr().out.splitlines() == found.lines()
+    file.write_text(json.dumps(found.to_dict() | {"share": 0.25}))
+    assert cli.main(["report", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines() == found.lines()
 
 
 def test_json_is_the_file_itself(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

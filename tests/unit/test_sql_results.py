@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import googlesql
@@ -15,21 +16,26 @@ from outcome_corpus import ASKED, CORPUS, asks, candidate, line, response, sent
 
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
+from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.landing import Column
+from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import TableName
-from airflow_batch_gemini.batch.outcome import Line, Reading, classify
+from airflow_batch_gemini.batch.outcome import Line, Outcome, Reading, classify
 from airflow_batch_gemini.batch.pricing import LONG_CONTEXT, Price, cost, price_of
 from airflow_batch_gemini.batch.repair import RepairPolicy
 from airflow_batch_gemini.batch.schema import Shape
+from airflow_batch_gemini.batch.stages import Stages
+from airflow_batch_gemini.batch.tally import TOKENS, Tally
 from airflow_batch_gemini.exceptions import InvalidNameError
-from airflow_batch_gemini.sql import latest, outcomes, publishing, repair, results
-from airflow_batch_gemini.sql.audit import audit
+from airflow_batch_gemini.sql import batches, latest, outcomes, publishing, repair, results
+from airflow_batch_gemini.sql.audit import audit, standings_after
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.sources import NOTHING_BESIDE, Beside, PartTables
 from airflow_batch_gemini.sql.typed import type_of
 
 REQUESTS, LANDED = TableName.parse("p-x.d.requests"), TableName.parse("p-x.d.landed")
 OUTCOMES, RESULTS, ERRORS = (TableName.parse(f"p-x.d.{name}") for name in ("outcomes", "results", "errors"))
+BATCHES = TableName.parse("p-x.d.batches")
 PUBLISHED = publishing.published_table(RESULTS, ERRORS, "b" * 32)
 LOADED = results.LoadedBatch(batch_id="b" * 32, fingerprint="f" * 32, results=RESULTS, errors=ERRORS)
 PUBLICATION = publishing.Publication(batch=LOADED, rows=3)
@@ -91,6 +97,7 @@ class Judge:
             OUTCOMES: [(c.name, type_of(c)) for c in (*OUTCOME_COLUMNS, *more)],
             RESULTS: [(c.name, type_of(c)) for c in (*results.RESULTS, *more)],
             ERRORS: [(c.name, c.type) for c in results.ERRORS],
+            BATCHES: [(c.name, c.type) for c in batches.BATCHES],
             PUBLISHED: [("round", "INT64"), ("attempt", "STRING"), ("published_at", "TIMESTAMP")],
         }
         self._analyzer, self._prepared = Analyzer, PreparedQuery
@@ -453,6 +460,98 @@ def test_the_publish_script_is_googlesql_statement_by_statement(judge: Judge, nu
     ]
 
 
+MANIFEST = Manifest(
+    identity=Identity(dag_id='it\'s a "dag"', run_id="run", task_id="prepare"),
+    workspace="gs://b/gemini/dag/run/prepare",
+    project_id="p",
+    location="us-central1",
+    model="publishers/google/models/gemini-2.5-pro",
+    requests="gcs",
+    predictions="gcs",
+    predictions_dataset=None,
+    parts=(Part(index=0, uri="gs://b/r.jsonl", rows=4, size=1, checksum="c"),),
+    template_fingerprint="f",
+    response_schema=None,
+    created_at="2026-09-01T00:00:00+00:00",
+)
+
+
+def batch_row(*, round: int, priced: bool = True) -> batches.BatchRow:  # noqa: A002  # the word of the tables
+    counted = Tally(
+        outcomes={outcome.value: number for number, outcome in enumerate(Outcome)},
+        tokens=dict.fromkeys(TOKENS, 7),
+        cost_usd=Decimal("0.000000125"),
+        without_tokens=1,
+        lines=4,
+        unknown=0,
+    )
+    jobs = [Job(name="j", state="JOB_STATE_SUCCEEDED", create_time=1788220800.25, end_time=1788224400.5)]
+    found = batches.values(
+        replace(MANIFEST, round=round),
+        counted,
+        Stages.of(prepared_at=MANIFEST.created_at, jobs=jobs, landed=None),
+        batch=LOADED,
+        priced=priced,
+        report_uri="gs://b/report.json",
+        batch_date="2026-09-01",
+    )
+    return batches.BatchRow(table=BATCHES, values=found)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("priced", [True, False])
+def test_the_row_of_a_batch_is_published_in_the_same_transaction(
+    judge: Judge, number: int, priced: bool
+) -> None:
+    """After all rows are known to be there; nothing that nobody knows keeps its column from being compared."""
+    script = publishing.publish(
+        replace(PUBLICATION, round=number),
+        attempt="0199-a",
+        outcomes=OUTCOMES,
+        published=PUBLISHED,
+        row=batch_row(round=number, priced=priced),
+    )
+    kinds = judge.analyse_script(script)
+    assert kinds[:3] == ["ResolvedCreateTableStmt"] * 3
+    assert kinds[-3:] == ["ResolvedQueryStmt", "ResolvedMergeStmt", "ResolvedCommitStmt"]
+    assert ("NOT MATCHED BY SOURCE" in batch_row(round=number).merge(round=number, batch=LOADED)) == (
+        number == 0
+    )
+
+
+def test_the_row_of_a_batch_fills_every_column_but_the_time_of_the_publish() -> None:
+    """So that equal rounds make equal statements."""
+    row = batch_row(round=1)
+    assert set(row.values) | {"loaded_at"} == {column.name for column in batches.BATCHES}
+    assert row.merge(round=1, batch=LOADED) == batch_row(round=1).merge(round=1, batch=LOADED)
+
+
+def test_the_row_of_a_batch_means_what_was_counted(judge: Judge) -> None:
+    """Literals of every type come back as they went in, and an unknown cost as NULL."""
+    merge = batch_row(round=1, priced=False).merge(round=1, batch=LOADED)
+    source = merge[merge.index("SELECT") : merge.index(") AS source")]
+    [found] = judge.rows(source)
+    assert found["dag_id"] == MANIFEST.identity.dag_id
+    assert {name: found[name] for name in ("round", "row_count", "rows_of_unknown_cost")} == {
+        "round": 1, "row_count": sum(range(len(Outcome))), "rows_of_unknown_cost": 1,
+    }  # fmt: skip
+    assert (found["cost_usd"], found["submit_seconds"], found["run_seconds"]) == (None, 0.25, None)
+    assert (found["submitted_at"], found["landed_at"]) == ("2026-09-01T00:00:00.250Z", None)
+    assert found["batch_date"] == "2026-09-01"
+
+
+def test_the_query_of_the_readme_is_one_over_the_table_of_batches(judge: Judge) -> None:
+    """As it is written there."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    [sql] = [block.partition("```")[0] for block in text.split("```sql\n")[1:] if "_batches`" in block]
+    judge.analyse(sql.replace("project.dataset.results_batches", str(BATCHES)))
+
+
+def test_what_the_rounds_before_came_to_is_googlesql(judge: Judge) -> None:
+    """Asked after a later round was published."""
+    judge.analyse(batches.rounds_before(BATCHES, LOADED, round=2))
+
+
 @pytest.mark.parametrize("fingerprinted", [False, True])
 @pytest.mark.parametrize("limit", [None, 5])
 def test_the_statements_of_a_repair_are_googlesql(
@@ -482,6 +581,43 @@ def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge)
     """One row per outcome, and two for the lines."""
     judge.analyse(audit([PART], OUTCOMES))
     judge.analyse(audit([PART, PART], OUTCOMES))
+
+
+def standing(name: str, rows: Mapping[str, tuple[str, int]], *, batch: str = LOADED.batch_id) -> str:
+    """Rows of a table, by key their outcome and round, in the place of its name."""
+    values = [
+        f"SELECT '{key}' AS key, '{outcome}' AS outcome, {number} AS round, '{batch}' AS batch_id, "
+        f"'{LOADED.fingerprint}' AS batch_fingerprint"
+        for key, (outcome, number) in rows.items()
+    ]
+    return f"({' UNION ALL '.join(values)}) AS {name}"
+
+
+def test_how_all_rows_will_stand_is_asked_as_they_will_be_published(judge: Judge) -> None:
+    """Success wins, then the later round, then what comes now; rows that are of no later round stay as they are."""
+    sql = standings_after(LOADED, OUTCOMES)
+    judge.analyse(sql)
+    new = {
+        "mended": ("succeeded", 1),
+        "worse": ("blocked", 1),
+        "late": ("failed", 1),
+        "again": ("invalid", 1),
+    }
+    succeeded = {"good": ("succeeded", 0), "late_good": ("succeeded", 2)}
+    errors = {
+        "mended": ("failed", 0), "worse": ("failed", 0), "late": ("truncated", 2), "again": ("missing", 1),
+        "left": ("mismatched", 0),
+    }  # fmt: skip
+    for table, name, rows in [
+        (OUTCOMES, "a", {**new, "late_good": ("failed", 1)}),
+        (RESULTS, "b", succeeded),
+        (ERRORS, "c", errors),
+    ]:
+        sql = sql.replace(f"`{table}`", standing(name, rows))
+    found = judge.rows(f"SELECT *, CAST(NULL AS NUMERIC) AS cost_usd FROM ({sql})")
+    assert {row["outcome"]: row["row_count"] for row in found} == {
+        "succeeded": 3, "blocked": 1, "truncated": 1, "invalid": 1, "mismatched": 1,
+    }  # fmt: skip
 
 
 def test_the_judge_refuses_what_is_not_googlesql(judge: Judge) -> None:

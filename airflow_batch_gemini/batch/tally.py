@@ -1,0 +1,116 @@
+"""What the audit of a load counted, and what must be true of it before anything is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from airflow_batch_gemini.batch.outcome import Outcome
+from airflow_batch_gemini.exceptions import AccountingError, OutputError
+
+_ANSWERED = "answered"
+TOKENS = ("prompt", "cached", "output", "thoughts", "total")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What the audit query counted, before anything was published."""
+
+    outcomes: Mapping[str, int]
+    tokens: Mapping[str, int]
+    cost_usd: Decimal
+    """Of the rows whose cost is known."""
+    without_tokens: int
+    """Rows with an answer that does not say its tokens: their cost is unknown and not part of the sum."""
+    lines: int
+    """Output lines landed."""
+    unknown: int
+    """Output lines whose key is no request of this batch."""
+    unverified: int = 0
+    """Requests whose line does not repeat them, so that only the key says whose answer it is."""
+    answered: Mapping[int, int] = field(default_factory=dict)
+    """Requests of every part that a line came back for."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that have an outcome."""
+        return sum(self.outcomes.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Output lines beyond the first of their key."""
+        return self.lines - self.unknown - sum(self.answered.values())
+
+
+def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
+    """Read the rows of the audit query: one per outcome, ``answered`` per part, one for each other thing it counts."""
+    found = list(rows)
+    counted = {str(row["outcome"]): row for row in found if row["outcome"] != _ANSWERED}
+    outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
+    had = [row for row in outcomes.values() if row is not None]
+    costs = [Decimal(str(row["cost_usd"])) for row in had if row["cost_usd"] is not None]
+    return Tally(
+        outcomes={name: whole(row and row["row_count"]) for name, row in outcomes.items()},
+        tokens={name: sum(whole(row[f"{name}_tokens"]) for row in had) for name in TOKENS},
+        cost_usd=sum(costs, Decimal(0)),
+        without_tokens=sum(whole(row["without_tokens"]) for row in had),
+        lines=whole(counted["lines"]["row_count"]),
+        unknown=whole(counted["unknown"]["row_count"]),
+        unverified=whole(counted["unverified"]["row_count"]),
+        answered={
+            whole(row["part"]): whole(row["row_count"]) for row in found if row["outcome"] == _ANSWERED
+        },
+    )
+
+
+def whole(value: object) -> int:
+    """Return a count that BigQuery answered; none is 0."""
+    return int(str(value)) if value is not None else 0
+
+
+def audit(counted: Tally, *, rows: int, landed: int | None = None) -> None:
+    """Raise unless every row that was sent has exactly one outcome and every line belongs to a row.
+
+    Called before anything is published.
+
+    :param landed: lines that the load jobs say they landed; ``None`` when no job, or not only jobs, did.
+    """
+    if counted.unknown:
+        raise OutputError(
+            f"{counted.unknown:,} of {counted.lines:,} output lines carry a key that is no request of this batch. "
+            "Nothing was published; the landing tables keep them for a look."
+        )
+    if counted.rows != rows or counted.duplicates < 0:
+        raise AccountingError(
+            f"{rows:,} rows were prepared, but {counted.rows:,} have an outcome ({counted.lines:,} lines came "
+            "back). Nothing was published; the request files are not those of the manifest."
+        )
+    if landed is not None and landed != counted.lines:
+        raise AccountingError(
+            f"{landed:,} output lines were landed, but the landing tables have {counted.lines:,}: somebody changed "
+            "them. Nothing was published; delete the landing tables and clear this task to land them anew."
+        )
+
+
+def check_echoes(counted: Tally) -> list[str]:
+    """Return what a person should know of whose answers these are."""
+    notes = []
+    if other := counted.outcomes[Outcome.MISMATCHED]:
+        notes.append(
+            f"{other:,} rows came back with another request than was sent for their key. They are mismatched, in the "
+            "errors table with what came; nothing of it is published as a result."
+        )
+    if counted.unverified:
+        notes.append(
+            f"{counted.unverified:,} rows came back without the request they answer: only the key says whose answers "
+            "they are."
+        )
+    return notes
+
+
+def standing_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Read the rows of the query for how the rows of all rounds stand."""
+    found = {str(row["outcome"]): whole(row["row_count"]) for row in rows}
+    return {outcome.value: found.get(outcome.value, 0) for outcome in Outcome}
