@@ -86,7 +86,8 @@ def test_a_dropped_row_ends_in_the_errors_table_once(cloud: LocalCloud, bucket: 
     for _ in range(2):
         report = batches.run([], "run")
         assert report["outcomes"] == {
-            "succeeded": 3, "truncated": 0, "invalid": 0, "blocked": 0, "failed": 0, "missing": 0, "rejected": 4,
+            "succeeded": 3, "truncated": 0, "invalid": 0, "blocked": 0, "failed": 0, "missing": 0, "mismatched": 0,
+            "rejected": 4,
         }  # fmt: skip
         sql = f"SELECT key, outcome, reason, message FROM `{batches.results}_errors` ORDER BY key"
         errors = list(place.warehouse.query_rows(sql, project="demo", location="us-central1"))
