@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 NOTHING = object()
 """No JSON at all, which ``null`` is not."""
+MAX_DEPTH = 500
+"""Levels that a JSON value may have. Source: the limitations of BigQuery's JSON type."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape for half of a character, a surrogate. Alone it is no text, and no JSON to BigQuery."""
 
 
 def parsed(text: str | None) -> Any:
     """Return what *text* says as JSON; :data:`NOTHING` when it is none."""
+    text = text or ""
     try:
-        return json.loads(text or "", parse_constant=_refuse, parse_float=_finite, parse_int=_rounded)
+        value = json.loads(
+            text,
+            parse_constant=_refuse,
+            parse_float=_finite,
+            parse_int=_rounded,
+            object_pairs_hook=_first_wins,
+        )
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()  # fails unless every half has its other half
     except (ValueError, RecursionError):
         return NOTHING
+    return NOTHING if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value) else value
 
 
 def at(value: Any, *path: str | int) -> Any:
@@ -42,6 +58,21 @@ def integer(text: str | None) -> int | None:
         return int(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _first_wins(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Of members with one name BigQuery keeps the first."""
+    return dict(reversed(pairs))
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        nested = [
+            one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))
+        ]
+        level = [one for members in nested for one in members]
+    return any(isinstance(one, (dict, list)) for one in level)
 
 
 def _refuse(constant: str) -> None:

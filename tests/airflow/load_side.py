@@ -115,8 +115,9 @@ class World:
         """Id of the newest attempt."""
         return uuid.UUID(int=self.attempts)
 
-    def put(self, uri: GcsUri, lines: Sequence[dict[str, Any]]) -> str:
-        return self.put_bytes(uri, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    def put(self, uri: GcsUri, lines: Sequence[dict[str, Any] | bytes]) -> str:
+        raw = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+        return self.put_bytes(uri, b"".join(line + b"\n" for line in raw))
 
     def put_bytes(self, uri: GcsUri, data: bytes) -> str:
         storage = self.cloud.parts.storage
@@ -134,14 +135,14 @@ class World:
     def answered(
         self,
         part: int,
-        lines: Sequence[dict[str, Any]] | None,
+        lines: Sequence[dict[str, Any] | bytes] | None,
         *,
         state: str = "JOB_STATE_SUCCEEDED",
         epoch: int = 1,
         shards: int = 1,
         counts: Counts | None = None,
     ) -> Job:
-        """Let a job answer *part* with *lines*; ``None``: without any output."""
+        """Let a job answer *part* with *lines*; ``None``: without any output. Bytes are written as they are."""
         folder = self.places.predictions(part) / f"prediction-model-2026-09-01T10:00:0{epoch}.123456Z"
         output = ""
         if lines is not None and self.predictions == "bigquery":
@@ -150,7 +151,7 @@ class World:
             columns = [
                 (n, kinds.get(n, "JSON")) for n in ("key", "status", "processed_time", "request", "response")
             ]
-            self.table(table, columns, lines)
+            self.table(table, columns, [line for line in lines if isinstance(line, dict)])
             output = f"bq://{table}"
         elif lines is not None:
             output = str(folder)

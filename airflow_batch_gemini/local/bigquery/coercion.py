@@ -148,15 +148,22 @@ def _timestamp(value: Any) -> datetime:
     return moment + ahead if zone[0] == "-" else moment - ahead
 
 
+def _json(value: Any) -> str:
+    try:
+        return jsontext.of_value(value)
+    except ValueError as error:
+        raise BadValueError(f"it cannot be kept as JSON: {error}") from None
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "STRING": _string, "INT64": _int64, "FLOAT64": _float64, "NUMERIC": _numeric, "BOOL": _bool, "BYTES": _bytes,
-    "DATE": _date, "TIME": _time, "DATETIME": _datetime, "TIMESTAMP": _timestamp, "JSON": jsontext.of_value,
+    "DATE": _date, "TIME": _time, "DATETIME": _datetime, "TIMESTAMP": _timestamp, "JSON": _json,
 }  # fmt: skip
 
 
 def _json_text(value: Any) -> str:
     if not isinstance(value, str):
-        return jsontext.of_value(value)
+        return _json(value)
     try:
         return jsontext.canonical(value, exact=False)
     except ValueError as error:

@@ -16,6 +16,10 @@ _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _MANY_DIGITS = b"0" * 15
 _MAX_UINT64 = 2**64 - 1
 _MIN_INT64 = -(2**63)
+MAX_DEPTH = 500
+"""Levels that a JSON value may have. Source: the limitations of BigQuery's JSON type."""
+_LEVELS = 200
+"""Levels that are written at once: orjson writes no more than 254."""
 
 
 def float_text(value: float) -> str:
@@ -90,7 +94,39 @@ def _carefully(text: str, *, exact: bool) -> bytes:
         parse_constant=_refuse_constant,
         object_pairs_hook=_first_wins,
     )
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return _written(value)
+
+
+def _written(value: object) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_folded(value, _LEVELS), option=orjson.OPT_SORT_KEYS)
+
+
+def _folded(value: object, levels: int) -> object:
+    """Write what lies deeper first, to be put in as it is."""
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return orjson.Fragment(_written(value))
+    if isinstance(value, dict):
+        return {key: _folded(item, levels - 1) for key, item in value.items()}
+    return [_folded(item, levels - 1) for item in value]
+
+
+def _check_depth(value: object, brackets: int) -> None:
+    """Raise for a value of too many levels; one with fewer *brackets* needs no look."""
+    level, left = [value], MAX_DEPTH if brackets > MAX_DEPTH else 0
+    while left and level:
+        nested = [
+            part.values() if isinstance(part, dict) else part
+            for part in level
+            if isinstance(part, dict | list)
+        ]
+        level, left = [item for items in nested for item in items], left - 1
+    if brackets > MAX_DEPTH and any(isinstance(part, dict | list) for part in level):
+        raise ValueError(f"the value has more than {MAX_DEPTH} levels")
 
 
 def _may_be_inexact(text: str) -> bool:
@@ -118,7 +154,8 @@ def canonical(text: str, *, exact: bool = True) -> str:
     `exact` refuses a number that a double cannot hold; otherwise such a number is rounded.
     """
     value = orjson.loads(text)
-    fast = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    _check_depth(value, text.count("[") + text.count("{"))
+    fast = _written(value)
     # A dropped duplicate key takes its quotes with it, so equal counts mean that no key was dropped.
     dropped = fast.count(b'"') != text.count('"')
     if dropped or _has_unusual_float(value) or (exact and _may_be_inexact(text)):
@@ -127,8 +164,9 @@ def canonical(text: str, *, exact: bool = True) -> str:
 
 
 def of_value(value: object) -> str:
-    """Return the canonical text of a value that a JSON parser made."""
-    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    """Return the canonical text of a value that a JSON parser made; ValueError when it has too many levels."""
+    text = _written(value)
+    _check_depth(value, text.count(b"[") + text.count(b"{"))
     return (_carefully(text.decode(), exact=False) if _has_unusual_float(value) else text).decode()
 
 

@@ -287,6 +287,19 @@ def test_what_is_not_json_is_not_taken(text: str) -> None:
         jsontext.canonical(text)
 
 
+@pytest.mark.parametrize("levels", [1, 200, 201, 254, 255, 400, 500])
+def test_json_has_no_more_levels_than_bigquery_allows(levels: int) -> None:
+    """Deep is whole, deeper is refused; the writer beneath has a lower limit of its own."""
+    for opened, closed in [("[", "]"), ('{"a":', "}")]:
+        text = opened * levels + ("1" if opened != "[" else "") + closed * levels
+        assert jsontext.canonical(text) == text
+        assert jsontext.of_value(json.loads(text)) == text
+        deeper = opened * 500 + "[]" + closed * 500
+        for refusing in (jsontext.canonical, lambda found: jsontext.of_value(json.loads(found))):
+            with pytest.raises(ValueError, match="more than 500 levels"):
+                refusing(deeper)
+
+
 @pytest.mark.parametrize(
     ("path", "legacy", "steps"),
     [
