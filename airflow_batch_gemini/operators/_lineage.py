@@ -71,5 +71,5 @@ def _dataset(data: Data) -> Any:
         SchemaDatasetFacetFields(name=one.name, type=type_of(one), description=one.description or None)
         for one in data.columns
     ]
-    schema = {"schema": SchemaDatasetFacet(fields=fields)} if fields else {}
+    schema: dict[str, Any] = {"schema": SchemaDatasetFacet(fields=fields)} if fields else {}
     return Dataset(namespace="bigquery", name=str(data.place), facets=schema)
