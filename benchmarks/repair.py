@@ -1,5 +1,7 @@
 """A batch with every trouble there is, repaired twice: what is left, what was billed, and what preparing a round takes.
 
+Fails unless every report's cost is what the tokens that were billed come to by the price list.
+
 5 % of the rows fail for now, 2 % are cut off, 1 % do not fit the schema, 1 % are blocked, 0.5 % do not come back, 0.2 %
 come back as other rows'. The local cloud runs in a process of its own, and so does each preparation of a round.
 
@@ -15,6 +17,8 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -30,10 +34,15 @@ TROUBLES = {
     "missing_rate": 0.005,
     "swap_echo_rate": 0.002,
 }
+DEAR = {"thought_rate": 0.2, "cached_rate": 0.3}
+"""Tokens of every kind that is paid for, in all rounds."""
 CALM = {**dict.fromkeys(TROUBLES, 0.0), "blocked_rate": TROUBLES["blocked_rate"]}
 """What is blocked is blocked in every job."""
-KNOBS = (TROUBLES, TROUBLES, CALM)
+KNOBS = (TROUBLES | DEAR, TROUBLES, CALM)
 """Of each round. The last one is calm: what then is left is what cannot be mended."""
+KINDS = ("prompt_tokens", "cached_tokens", "output_tokens", "thoughts_tokens")
+INPUT, OUTPUT = Decimal("1.50"), Decimal("9")
+"""USD per million tokens of MODEL. A batch costs half, and what is found in a cache a tenth instead."""
 
 
 def serve(data_dir: str) -> None:
@@ -49,7 +58,9 @@ def serve(data_dir: str) -> None:
         for asked in sys.stdin:
             cloud.knobs(**json.loads(asked))
             cloud.settle(3600)
-            print(json.dumps(cloud.stats()["billed_rows"]), flush=True)
+            jobs = cloud.stats()["jobs"].values()
+            bill = {count: sum(job[count] for job in jobs) for count in ("billed_rows", *KINDS)}
+            print(json.dumps(bill), flush=True)
 
 
 def context(task: str, rows: int) -> Any:
@@ -101,16 +112,24 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def told(cloud: tuple[IO[str], IO[str]], **knobs: float) -> int:
-    """Turn knobs, wait for all jobs, and return the rows that were billed so far."""
+def told(cloud: tuple[IO[str], IO[str]], **knobs: float) -> Counter[str]:
+    """Turn knobs, wait for all jobs, and return the rows and the tokens that were billed so far."""
     print(json.dumps(knobs), file=cloud[0], flush=True)
-    return int(json.loads(cloud[1].readline()))
+    return Counter(json.loads(cloud[1].readline()))
+
+
+def usd(bill: Counter[str]) -> Decimal:
+    """Return what a bill comes to, by the price list."""
+    prompt, cached, output, thoughts = (bill[kind] for kind in KINDS)
+    return (
+        (prompt - cached) * INPUT / 2 + cached * INPUT / 10 + (output + thoughts) * OUTPUT / 2
+    ) / 1_000_000
 
 
 def bought(
     cloud: tuple[IO[str], IO[str]], batch: list[dict[str, Any]], number: int, rows: int
 ) -> dict[str, Any]:
-    """Submit, wait and load a round; return its report, with the rows that were billed for it."""
+    """Submit, wait and load a round; return its report, with the rows and the USD that were billed for it."""
     from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
     from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
 
@@ -118,11 +137,17 @@ def bought(
     for part in batch:
         submit = GeminiBatchSubmitOperator(task_id=f"submit_{number}", batch=part, settle_seconds=0)
         submit.execute(context(f"submit_{number}", rows))
-    billed = told(cloud) - before
+    bill = told(cloud)
+    bill.subtract(before)
     load = GeminiBatchLoadOperator(
         task_id=f"load_{number}", batch=batch, results_table=results(rows), poll_interval=1
     )
-    return {**load.execute(context(f"load_{number}", rows)), "billed": billed}
+    report = load.execute(context(f"load_{number}", rows))
+    if Decimal(str(report["cost_usd"])) != usd(bill):
+        raise RuntimeError(
+            f"round {number} says it cost {report['cost_usd']} USD, and was billed {usd(bill)}"
+        )
+    return {**report, "billed": bill["billed_rows"]}
 
 
 def run(cloud: tuple[IO[str], IO[str]], rows: int) -> None:
@@ -138,8 +163,8 @@ def run(cloud: tuple[IO[str], IO[str]], rows: int) -> None:
         report = bought(cloud, batch, number, rows)
         standing = {name: count for name, count in report["standing"].items() if count}
         print(
-            f"{rows:>9,} {number:>5} {report['rows']:>9,} {report['billed']:>9,} {took['seconds']:>8.1f} "
-            f"{took['over_idle'] / 1e6:>8.0f} MB  {standing}",
+            f"{rows:>9,} {number:>5} {report['rows']:>9,} {report['billed']:>9,} {report['cost_usd']:>11.7f} "
+            f"{took['seconds']:>8.1f} {took['over_idle'] / 1e6:>8.0f} MB  {standing}",
             flush=True,
         )
         if sum(standing.values()) != rows:
@@ -155,7 +180,8 @@ def main(sizes: list[int]) -> None:
                 raise RuntimeError("the local cloud has no pipes")
             os.environ |= {**json.loads(cloud.stdout.readline()), "AIRFLOW_HOME": folder}
             print(
-                f"{'rows':>9} round {'sent':>9} {'billed':>9} {'seconds':>8} {'memory':>11}  how all rows stand"
+                f"{'rows':>9} round {'sent':>9} {'billed':>9} {'USD':>11} {'seconds':>8} "
+                f"{'memory':>11}  how all rows stand"
             )
             for rows in sizes:
                 run((cloud.stdin, cloud.stdout), rows)

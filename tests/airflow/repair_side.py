@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -36,6 +37,11 @@ TROUBLES = {
     "swap_echo_rate": 0.002,
 }
 CALM = dict.fromkeys(TROUBLES, 0.0)
+DEAR = {"thought_rate": 0.2, "cached_rate": 0.3}
+"""Tokens of every kind that is paid for."""
+KINDS = ("prompt", "cached", "output", "thoughts")
+INPUT, OUTPUT = Decimal("1.50"), Decimal("9")
+"""USD per million tokens, standard tier. A batch costs half, and what is found in a cache a tenth instead."""
 
 
 class KilledError(BaseException):
@@ -167,7 +173,19 @@ class Story:
     def tokens(self, number: int) -> dict[str, int]:
         """Tokens that the local cloud billed for a round."""
         jobs = [self.cloud.stats()["jobs"][name] for name in self.jobs[number]]
-        return {kind: sum(job[f"{kind}_tokens"] for job in jobs) for kind in ("prompt", "output")}
+        return {kind: sum(job[f"{kind}_tokens"] for job in jobs) for kind in KINDS}
+
+    def usd(self, number: int) -> Decimal:
+        """What the local cloud's bill for a round comes to, by the price list for gemini-3.5-flash."""
+        tokens = self.tokens(number)
+        fresh, paid_as_output = tokens["prompt"] - tokens["cached"], tokens["output"] + tokens["thoughts"]
+        paid = fresh * INPUT / 2 + tokens["cached"] * INPUT / 10 + paid_as_output * OUTPUT / 2
+        return paid / 1_000_000
+
+    def table_usd(self, number: int | None = None) -> Decimal:
+        """What the rows in both tables did cost; those of one round, or all."""
+        rows = [row for table in self.tables for row in table.values() if number in (None, row["round"])]
+        return sum((row["cost_usd"] or Decimal(0) for row in rows), Decimal(0))
 
     def bill(self) -> int:
         """Rows that the local cloud has billed since it started."""

@@ -125,9 +125,21 @@ def test_hostile_answers_land_as_they_were_given_and_are_in_no_statement(
     assert not [text for text in told if MARK in text]
 
 
-def test_half_a_character_in_a_line_itself_is_a_corrupt_line(world: World) -> None:
-    """No text can hold it, so it is told and counted like any line that is no JSON; the others land."""
-    world.answered(0, [answer("a", good("half \ud800")), answer("b", good("b"))])
+def nested(levels: int) -> Any:
+    found: Any = "x"
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "response",
+    [good("half \ud800"), {**good("x"), "unknown": nested(600)}, {**good("x"), "half \udfff": 1}],
+    ids=["half a character", "too deep", "half a name"],
+)
+def test_a_line_that_bigquery_cannot_hold_is_a_corrupt_line(world: World, response: dict[str, Any]) -> None:
+    """Told and counted like any line that is no JSON; the others land."""
+    world.answered(0, [answer("a", response), answer("b", good("b"))])
     world.answered(1, [answer("d", good("d"))])
     with pytest.raises(LandingError, match="failed: invalid: "):
         world.load()

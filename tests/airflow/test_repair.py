@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from repair_side import CALM, TROUBLES, KilledError, Story, rows
+from repair_side import CALM, DEAR, KINDS, TROUBLES, KilledError, Story, rows
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate
 from airflow_batch_gemini.batch.names import GcsUri
@@ -27,8 +28,12 @@ COUNTS = {"storage": 2000, "bigquery": 1000}
 def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_billed_once_a_round(
     story: Story,
 ) -> None:
-    """Every trouble there is, two rounds: rows in are rows out, and they say what the model says on a calm day."""
+    """Every trouble there is, two rounds: rows in are rows out, and they say what the model says on a calm day.
+
+    What the reports say that they cost is what was billed.
+    """
     count, cloud = COUNTS[story.way], story.cloud
+    cloud.knobs(**DEAR)
     calm = replace(story, run_id="calm", results_name="calm", batches={}, jobs={})
     calm.prepare(rows(count))
     calm.go()
@@ -36,6 +41,7 @@ def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_bi
     story.prepare(rows(count))
     reports = [story.go()]
     assert story.billed(0) == answered(story, 0)
+    assert story.table_usd() == usd(reports[0]) == story.usd(0)
     first = story.outcomes()
     assert {"succeeded", "failed", "truncated", "invalid", "blocked"} <= set(first.values())
     assert len(first) == sum(reports[0]["outcomes"].values()) == count
@@ -50,9 +56,13 @@ def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_bi
         reports.append(story.go(number))
         assert reports[-1]["rows"] == len(deserving)
         assert story.billed(number) == answered(story, number)
+        assert story.table_usd(number) == usd(reports[-1]) == story.usd(number)
 
     for number, report in enumerate(reports):
-        assert {kind: report["tokens"][kind] for kind in ("prompt", "output")} == story.tokens(number)
+        assert {kind: report["tokens"][kind] for kind in KINDS} == story.tokens(number)
+    assert all(story.tokens(0).values())
+    # A row that was asked again is in one table with its last round alone.
+    assert story.table_usd() < sum(map(usd, reports)) == sum(map(story.usd, range(3)))
     ended = story.outcomes()
     assert len(ended) == count
     assert set(ended.values()) == {"succeeded", "blocked"}
@@ -61,6 +71,11 @@ def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_bi
     _as_on_a_calm_day(story, calm)
     with pytest.raises(AirflowSkipException, match="No row deserves round 3"):
         story.repair(3)
+
+
+def usd(report: dict[str, Any]) -> Decimal:
+    """To the last digit: XCom has no decimals, and JSON writes the shortest digits that mean the same."""
+    return Decimal(str(report["cost_usd"]))
 
 
 def answered(story: Story, number: int) -> int:
