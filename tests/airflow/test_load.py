@@ -157,19 +157,6 @@ def test_an_empty_output_file_is_an_output_without_answers(world: World) -> None
     assert world.load()["outcomes"]["missing"] == 3
 
 
-def test_hostile_answers_land_as_text(world: World) -> None:
-    """Quotes, templates, statements and line separators are data."""
-    texts = {
-        "a": "'); DROP TABLE results; -- \\ \" `",
-        "b": "{{ var.value.x }}\u2028\u2029\x00\n",
-        "c": "💥" * 1000,
-    }
-    world.answered(0, [answer(key, good(text)) for key, text in texts.items()])
-    world.answered(1, [answer("d", good(""))])
-    world.load()
-    assert {row["key"]: row["text"] for row in world.rows()} == {**texts, "d": ""}
-
-
 def test_a_row_that_succeeds_later_leaves_the_errors_table(world: World) -> None:
     """A new job for the same batch: a key is never in both tables, and other batches are left alone."""
     simple(world)
