@@ -370,6 +370,6 @@ def test_a_report_is_printed_from_its_workspace(
     for uri in (folder, f"{folder}/", f"{folder}/report.json"):
         status, text = run("report", uri)
         assert status == 0
-        assert text.splitlines()[0].split() == ["batch", "id", report["batch_id"]]
+        assert text.splitlines()[0].split() == ["batch", report["batch_id"]]
         assert f"{dataset}.results" in text
     assert run("report", folder, "--format", "json") == (0, report)

@@ -22,7 +22,7 @@ from airflow_batch_gemini.operators._files import RequestFiles
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
 from airflow_batch_gemini.operators.repair import GeminiBatchRepairOperator
 
-COUNTS = {"storage": 2000, "bigquery": 1000}
+COUNTS = {"storage": 1000, "bigquery": 600}
 
 
 def test_after_the_repair_only_what_cannot_be_mended_is_left_and_every_row_is_billed_once_a_round(
