@@ -48,8 +48,8 @@ def _published_badly() -> None:
 
     real = LoadPlan.publish
 
-    def publish(self: LoadPlan) -> dict[str, Any]:
-        configuration = real(self)
+    def publish(self: LoadPlan, *row: Any) -> dict[str, Any]:
+        configuration = real(self, *row)
         run, results = self.manifest.identity.run_id, self.results.sql
         configuration["query"]["query"] += f"""
             INSERT INTO {results} (batch_id, key, text, run_id)
