@@ -100,6 +100,8 @@ def all_texts() -> list[str]:
 
 def prepare(source: str) -> None:
     """Prepare one file, or the rows of a generator, and print what it took, and what others take."""
+    from airflow.sdk.listener import get_listener_manager
+
     from airflow_batch_gemini import GeminiTemplate
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
@@ -114,6 +116,7 @@ def prepare(source: str) -> None:
     )
     ti = SimpleNamespace(dag_id="bench", run_id=source, task_id="prepare", map_index=-1, id="1")
     all_texts()
+    get_listener_manager()  # as the task runner does before any task: it loads the plugins
     idle = peak()
     warm_up()
     began, cpu = time.perf_counter(), time.process_time()
