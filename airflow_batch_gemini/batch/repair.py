@@ -126,7 +126,7 @@ class RepairPolicy:
             return Treatment(action=action)
         return Treatment(action=action, times=self.factor**round, most_tokens=self.max_output_tokens)
 
-    def treatments(self, *, round: int) -> tuple[Treatment, ...]:  # noqa: A002
+    def treatments(self, *, round: int) -> tuple[Treatment, ...]:  # noqa: A002  # as above
         """Return every treatment of a round, each once, in the order of the actions."""
         actions = {rule.action for rule in self.rules} - {Action.GIVE_UP}
         return tuple(self.treatment(action, round=round) for action in Action if action in actions)

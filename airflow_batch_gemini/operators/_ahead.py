@@ -44,7 +44,7 @@ class ReadAhead(io.RawIOBase):
         self._at += len(data)
         return data
 
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # any buffer, says typeshed
         """Read into *buffer*."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data

@@ -154,7 +154,7 @@ def values(
 _BOUNDS = ("low", "expected", "high")
 
 
-def rounds_before(table: TableName, batch: LoadedBatch, *, round: int) -> str:  # noqa: A002
+def rounds_before(table: TableName, batch: LoadedBatch, *, round: int) -> str:  # noqa: A002  # as above
     """Return the query for what the rounds before this one came to, the first one first."""
     outcomes = ", ".join(identifier(outcome.value) for outcome in Outcome)
     return (

@@ -24,7 +24,6 @@ _PREFIX = len(WIRE_KEY_PREFIX)
 _CONTROL = string_literal(r"[\x00-\x1f\x7f]")
 _KEYLESS = "GB121"
 _TWICE = "GB122"
-_OF_KEYS = (_KEYLESS, _TWICE, "GB123", "GB124")
 _KEYS: tuple[Case, ...] = (
     (f"key IS NULL OR key = {string_literal(WIRE_KEY_PREFIX)}", _KEYLESS),
     (f"BYTE_LENGTH(key) > {MAX_KEY_BYTES + _PREFIX}", "GB123"),
