@@ -22,8 +22,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri
 
 if TYPE_CHECKING:

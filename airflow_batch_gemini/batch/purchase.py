@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 
 from airflow_batch_gemini.batch.job_body import NONCE, epoch_of, job_labels
+from airflow_batch_gemini.batch.layout import BatchTables, Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Workspace
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
 from airflow_batch_gemini.batch.steps import Adopt
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.job_body import BATCH, PART
-from airflow_batch_gemini.batch.manifest import Identity, Workspace
+from airflow_batch_gemini.batch.layout import Workspace
+from airflow_batch_gemini.batch.manifest import Identity
 from airflow_batch_gemini.batch.names import GcsUri
 
 _PLACE = re.compile(r"(?P<folder>.+)/ledger/part-[0-9]{5,}\.json", re.DOTALL)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_batch_gemini.batch.manifest import Workspace
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.report_table import report_lines
 from airflow_batch_gemini.commands._google import add_connection, google

@@ -18,7 +18,7 @@ from uuid import uuid4
 from airflow_batch_gemini.batch import canary
 from airflow_batch_gemini.batch.canary import CanaryFigures, Judged
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, key_in, request_id
-from airflow_batch_gemini.batch.manifest import Workspace
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,

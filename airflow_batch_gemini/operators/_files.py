@@ -14,8 +14,9 @@ import orjson
 
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.lint import OnLint
-from airflow_batch_gemini.batch.manifest import Aside, Part, Workspace
+from airflow_batch_gemini.batch.manifest import Aside, Part
 from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Workspace
+from airflow_batch_gemini.batch.layout import BatchTables, Workspace
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.purchase import input_description
 from airflow_batch_gemini.exceptions import ServiceError, SourceError

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest, Part
+from airflow_batch_gemini.batch.layout import BatchTables
+from airflow_batch_gemini.batch.manifest import Aside, Manifest, Part
 from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Limits

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.batch.manifest import Identity, Workspace
+from airflow_batch_gemini.batch.layout import Workspace
+from airflow_batch_gemini.batch.manifest import Identity
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.ready import ReadyMade

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.allowance import Allowance, Standing, allowance
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import BatchRef, FirstBatch, Identity, Manifest, Workspace
+from airflow_batch_gemini.batch.manifest import BatchRef, FirstBatch, Identity, Manifest
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_path, project_id
 from airflow_batch_gemini.batch.pricing import price_of
 from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment

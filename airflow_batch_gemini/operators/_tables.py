@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.layout import BatchTables
 from airflow_batch_gemini.batch.lint import OnLint
-from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Part
+from airflow_batch_gemini.batch.manifest import Aside, Part
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from airflow_batch_gemini.batch.job_body import batch_filter, belongs
-from airflow_batch_gemini.batch.manifest import Manifest, Workspace
+from airflow_batch_gemini.batch.layout import Workspace
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.hooks.cancelling import SAID, give_up
 from airflow_batch_gemini.hooks.ledger import LedgerStore

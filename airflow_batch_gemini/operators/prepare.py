@@ -14,10 +14,11 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch import lint
+from airflow_batch_gemini.batch.layout import BatchTables
 from airflow_batch_gemini.batch.lineage import of_preparation
 from airflow_batch_gemini.batch.lint import RULES, OnLint
 from airflow_batch_gemini.batch.lint_request import lint_request
-from airflow_batch_gemini.batch.manifest import BatchTables, Manifest, Part
+from airflow_batch_gemini.batch.manifest import Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName
 from airflow_batch_gemini.batch.parts import MAX_BYTES
 from airflow_batch_gemini.batch.pricing import Price

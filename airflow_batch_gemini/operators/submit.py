@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator
 
 from airflow_batch_gemini.batch.job_body import check_labels
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest, Workspace
+from airflow_batch_gemini.batch.layout import Workspace
+from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
 from airflow_batch_gemini.batch.steps import WaitFor
 from airflow_batch_gemini.batch.submission import OnAmbiguous, OnFinished, Rules
 from airflow_batch_gemini.batch.waiting import SETTLING_SECONDS

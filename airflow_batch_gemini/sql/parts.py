@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from airflow_batch_gemini.batch.landing import Column, TableInfo
+from airflow_batch_gemini.batch.layout import BatchTables
 from airflow_batch_gemini.batch.loading import PartJob, check_shards, prediction_files
-from airflow_batch_gemini.batch.manifest import Aside, BatchTables, Manifest, Part
+from airflow_batch_gemini.batch.manifest import Aside, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import (

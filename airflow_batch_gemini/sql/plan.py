@@ -11,7 +11,8 @@ from airflow_batch_gemini.batch.columns import Typed, column, typed
 from airflow_batch_gemini.batch.embedding import is_embedding_model
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.landing import Column, JobOutcome
-from airflow_batch_gemini.batch.manifest import BatchTables, Manifest
+from airflow_batch_gemini.batch.layout import BatchTables
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import TableName, model_id
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.schema import Shape, shape_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.lineage import Data, Lineage, requests_of
-from airflow_batch_gemini.batch.manifest import Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.report import Report

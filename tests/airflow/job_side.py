@@ -10,8 +10,9 @@ from uuid import UUID
 
 import google_crc32c
 
+from airflow_batch_gemini.batch.layout import BatchTables, Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from airflow_batch_gemini import GeminiTemplate, Media
-from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest, Workspace
+from airflow_batch_gemini.batch.layout import Workspace
+from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook

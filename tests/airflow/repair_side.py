@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_batch_gemini import GeminiTemplate
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest, Workspace
+from airflow_batch_gemini.batch.layout import Workspace
+from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, Fate
-from airflow_batch_gemini.batch.manifest import Workspace
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.pricing import price_of
 from airflow_batch_gemini.batch.sampling import SampledLine

@@ -22,8 +22,9 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from airflow_batch_gemini.batch.job import Counts, Job
 from airflow_batch_gemini.batch.job_body import FINGERPRINT, NONCE
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part, Workspace
+from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.steps import WaitFor
 from airflow_batch_gemini.batch.submission import Rules

@@ -18,6 +18,7 @@ from airflow_batch_gemini.batch.landing import (
     redacted,
     same_configuration,
 )
+from airflow_batch_gemini.batch.layout import BatchTables
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import (
     PartJob,
@@ -27,7 +28,7 @@ from airflow_batch_gemini.batch.loading import (
     part_job,
     prediction_files,
 )
-from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part
+from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, query, query_into

@@ -13,18 +13,9 @@ from airflow_batch_gemini.batch.canary import CanaryFigures, Judged, figures
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer
 from airflow_batch_gemini.batch.estimate import BatchEstimate, PartEstimate, Usd
 from airflow_batch_gemini.batch.estimating import estimate
-from airflow_batch_gemini.batch.manifest import (
-    Aside,
-    BatchRef,
-    BatchTables,
-    FirstBatch,
-    Identity,
-    Manifest,
-    Part,
-    Workspace,
-)
+from airflow_batch_gemini.batch.manifest import Aside, BatchRef, FirstBatch, Identity, Manifest, Part
 from airflow_batch_gemini.batch.media_tokens import Tokens
-from airflow_batch_gemini.batch.names import DatasetName, GcsUri
+from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.pricing import PRICES
 from airflow_batch_gemini.batch.sampling import PartSize
 from airflow_batch_gemini.batch.schema import Shape
@@ -203,25 +194,6 @@ def test_what_prepare_did_not_return_is_no_batch(wrong: object) -> None:
     """Two batches at once neither."""
     with pytest.raises(SourceError, match="GeminiBatchPrepareOperator returned"):
         BatchRef.from_xcom(wrong)
-
-
-def test_a_person_finds_everything_of_a_batch_by_its_name() -> None:
-    """On Cloud Storage and in BigQuery."""
-    folder = Workspace(GcsUri.parse("gs://team/w"))
-    assert [str(uri).removeprefix("gs://team/w/") for uri in (
-        folder.manifest, folder.report, folder.requests(0), folder.ledger(1),
-        folder.job_input(0, 2, "abc"), folder.predictions(0), folder.canary("f" * 32),
-    )] == [
-        "manifest.json", "report.json", "requests/part-00000.jsonl", "ledger/part-00001.json",
-        "input/part-00000/e2-abc.jsonl", "predictions/part-00000", f"canary/{'f' * 32}.json",
-    ]  # fmt: skip
-    tables = BatchTables(DatasetName("p", "d"), "id")
-    assert [table.table for table in (
-        tables.requests(0), tables.job_input(0, 1), tables.predictions(0, 1), tables.landing(0, 1)
-    )] == [
-        "gemini_requests_id_00000", "gemini_input_id_00000_e1",
-        "gemini_predictions_id_00000_e1", "gemini_landing_id_00000_e1",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("map_index", [-1, 0, 7])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_batch_gemini.batch.layout import Workspace as Folder
 from airflow_batch_gemini.batch.manifest import Identity
-from airflow_batch_gemini.batch.manifest import Workspace as Folder
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.purchase import input_description, ledger_uri
 

@@ -9,8 +9,9 @@ import pytest
 
 from airflow_batch_gemini.batch.job import STATES, Counts, Job
 from airflow_batch_gemini.batch.job_body import job_labels
+from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import Identity, Workspace
+from airflow_batch_gemini.batch.manifest import Identity
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.sweeping import THEN, has_answers, is_settled, suspect, unknown
 from airflow_batch_gemini.batch.tracing import origin_of
