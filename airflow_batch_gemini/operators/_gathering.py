@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from airflow_batch_gemini.batch.layout import BatchTables, Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import PartJob, paid_ledger, part_job
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.report import Report
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
 from airflow_batch_gemini.operators._results import due_view, lacking_columns, published_tables

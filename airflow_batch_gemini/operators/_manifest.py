@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.layout import Workspace
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError, SourceError
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_batch_gemini.batch.allowance import Allowance, Standing, allowance
 from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
-from airflow_batch_gemini.batch.manifest import BatchRef, FirstBatch, Identity, Manifest
+from airflow_batch_gemini.batch.manifest import FirstBatch, Identity, Manifest
 from airflow_batch_gemini.batch.names import GcsUri, TableName, model_path, project_id
 from airflow_batch_gemini.batch.pricing import price_of
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
 from airflow_batch_gemini.operators._manifest import ManifestKeeper, manifest_of

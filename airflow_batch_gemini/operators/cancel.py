@@ -9,8 +9,9 @@ from airflow.sdk import BaseOperator
 
 from airflow_batch_gemini.batch.job_body import batch_filter, belongs, part_filter
 from airflow_batch_gemini.batch.layout import Workspace
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import JobName
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
     GeminiBatchError,

@@ -10,7 +10,8 @@ from airflow.sdk import BaseOperator
 
 from airflow_batch_gemini.batch.job_body import check_labels
 from airflow_batch_gemini.batch.layout import Workspace
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.steps import WaitFor
 from airflow_batch_gemini.batch.submission import OnAmbiguous, OnFinished, Rules
 from airflow_batch_gemini.batch.waiting import SETTLING_SECONDS

@@ -20,7 +20,7 @@ from airflow_batch_gemini.local.bigquery import Column
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.batch.job import Job
-    from airflow_batch_gemini.batch.manifest import BatchRef
+    from airflow_batch_gemini.batch.ref import BatchRef
     from airflow_batch_gemini.local.server import LocalCloud
 
 LINE = {"key": "k_1", "request": {"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}}

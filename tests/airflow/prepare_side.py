@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from airflow_batch_gemini import GeminiTemplate, Media
 from airflow_batch_gemini.batch.layout import Workspace
-from airflow_batch_gemini.batch.manifest import BatchRef, Identity, Manifest
+from airflow_batch_gemini.batch.manifest import Identity, Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.batch.layout import Workspace
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook

@@ -21,9 +21,9 @@ from prepare_side import JSONL, ROWS, SQL, TEMPLATE, KilledError, Place, Ti, exp
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate, Media, Turn
 from airflow_batch_gemini.batch import rows as reading
 from airflow_batch_gemini.batch.landing import outcome_of_error
-from airflow_batch_gemini.batch.manifest import BatchRef
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Slice
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
     EndpointError,

@@ -17,8 +17,9 @@ from prepare_side import KilledError, Place, Ti
 from pydantic import BaseModel
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.exceptions import ConfigurationError, GateError
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook

@@ -14,8 +14,9 @@ from prepare_side import KilledError, Place, Ti
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.batch.layout import Workspace
-from airflow_batch_gemini.batch.manifest import BatchRef, Manifest
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.exceptions import ConfigurationError, RowError
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook

@@ -13,10 +13,11 @@ from airflow_batch_gemini.batch.canary import CanaryFigures, Judged, figures
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer
 from airflow_batch_gemini.batch.estimate import BatchEstimate, PartEstimate, Usd
 from airflow_batch_gemini.batch.estimating import estimate
-from airflow_batch_gemini.batch.manifest import Aside, BatchRef, FirstBatch, Identity, Manifest, Part
+from airflow_batch_gemini.batch.manifest import Aside, FirstBatch, Identity, Manifest, Part
 from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.pricing import PRICES
+from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.sampling import PartSize
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import SourceError
