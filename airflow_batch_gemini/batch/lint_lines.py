@@ -21,7 +21,7 @@ from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.lint_shape import Frame
 from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_EMBEDDING_ROWS, MAX_ROWS
 from airflow_batch_gemini.batch.reuse import RowSet
-from airflow_batch_gemini.batch.rows import BOM
+from airflow_batch_gemini.batch.row_files import BOM
 
 _PLAIN_KEY = MAX_KEY_BYTES // 4
 _ODD = re.compile(r"^[0-9+.-]|[\x00-\x1f\x7f]")

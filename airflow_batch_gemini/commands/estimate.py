@@ -18,7 +18,7 @@ from airflow_batch_gemini.batch.estimating import estimate, worth_counting
 from airflow_batch_gemini.batch.names import location, model_path, project_id
 from airflow_batch_gemini.batch.pricing import Price, budget_of, price_of
 from airflow_batch_gemini.batch.progress import Progress
-from airflow_batch_gemini.batch.rows import blocks
+from airflow_batch_gemini.batch.row_files import blocks
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, SampledLine, Sampler
 from airflow_batch_gemini.commands._reading import Bar, opened
 from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, SourceError

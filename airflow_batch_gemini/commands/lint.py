@@ -15,7 +15,7 @@ from airflow_batch_gemini.batch.lint_lines import LineLinter
 from airflow_batch_gemini.batch.models import lint_model
 from airflow_batch_gemini.batch.names import location, model_path
 from airflow_batch_gemini.batch.progress import Progress
-from airflow_batch_gemini.batch.rows import Reads, blocks
+from airflow_batch_gemini.batch.row_files import Reads, blocks
 from airflow_batch_gemini.commands._reading import Bar, opened
 from airflow_batch_gemini.exceptions import GeminiBatchError
 

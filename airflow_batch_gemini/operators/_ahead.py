@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_batch_gemini.batch.rows import Reads
+    from airflow_batch_gemini.batch.row_files import Reads
 
 
 class ReadAhead(io.RawIOBase):

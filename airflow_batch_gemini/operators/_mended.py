@@ -13,7 +13,8 @@ from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Limits
 from airflow_batch_gemini.batch.reuse import RowSet, key_number
-from airflow_batch_gemini.batch.rows import RowBatch, jsonl_batches
+from airflow_batch_gemini.batch.row_files import jsonl_batches
+from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._files import RequestFiles
 from airflow_batch_gemini.operators._place import check_place

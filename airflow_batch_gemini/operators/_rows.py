@@ -12,15 +12,8 @@ from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.ready import REQUEST, check_ready_columns
 from airflow_batch_gemini.batch.request import Template
-from airflow_batch_gemini.batch.rows import (
-    Format,
-    RowBatch,
-    checked_batches,
-    csv_batches,
-    format_of,
-    jsonl_batches,
-    query_batches,
-)
+from airflow_batch_gemini.batch.row_files import csv_batches, jsonl_batches
+from airflow_batch_gemini.batch.rows import Format, RowBatch, checked_batches, format_of, query_batches
 from airflow_batch_gemini.batch.template import check_columns
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._ahead import ReadAhead

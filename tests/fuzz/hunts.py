@@ -30,7 +30,8 @@ from airflow_batch_gemini.batch.lint_request import lint_request
 from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer
 from airflow_batch_gemini.batch.response_schema import vertex_schema
-from airflow_batch_gemini.batch.rows import RowBatch, csv_batches, jsonl_batches
+from airflow_batch_gemini.batch.row_files import csv_batches, jsonl_batches
+from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.exceptions import NothingPaidError
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from airflow_batch_gemini.batch.ready import ReadyMade, _member, check_ready_columns
 from airflow_batch_gemini.batch.render import key_of
-from airflow_batch_gemini.batch.rows import RowBatch, jsonl_batches
+from airflow_batch_gemini.batch.row_files import jsonl_batches
+from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.exceptions import RowError, SourceError
 
 REQUEST = (

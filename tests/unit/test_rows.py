@@ -13,15 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_batch_gemini.batch import rows
-from airflow_batch_gemini.batch.rows import (
-    Places,
-    RowBatch,
-    checked_batches,
-    csv_batches,
-    format_of,
-    jsonl_batches,
-    query_batches,
-)
+from airflow_batch_gemini.batch.row_files import csv_batches, jsonl_batches
+from airflow_batch_gemini.batch.rows import Places, RowBatch, checked_batches, format_of, query_batches
 from airflow_batch_gemini.exceptions import SourceError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)

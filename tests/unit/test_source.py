@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_batch_gemini.batch.rows import csv_batches, jsonl_batches
+from airflow_batch_gemini.batch.row_files import csv_batches, jsonl_batches
 from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
 from airflow_batch_gemini.hooks.source import ObjectStorage, SourceFile, opened_up, parquet_batches
 
