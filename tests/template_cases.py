@@ -243,7 +243,7 @@ def line_of(template: Template, row: Mapping[str, Any], *, key_column: str = "ke
     """Render one row."""
     renderer = Renderer(template, key_column=key_column)
     batch = RowBatch(source="rows.jsonl", unit="line", first=7, rows=[row])
-    [line] = renderer.lines(batch, renderer.keys(batch))
+    _, [line] = renderer.make(batch)
     return line
 
 

@@ -27,7 +27,6 @@ class Mending:
         self._treatments = treatments
         self._chosen = chosen
         self._taking = allowance.taking()
-        self._made: list[bytes] = []
         self._fingerprints = RowSet()
         self.sent: Counter[Action] = Counter()
         """Rows by what is done for them."""
@@ -39,20 +38,16 @@ class Mending:
         """Rows that the allowance leaves as they are."""
         return self._taking.left
 
-    def keys(self, batch: RowBatch, *, before: int = 0) -> list[str]:  # noqa: ARG002  # as a Renderer is asked
-        """Return the keys of the rows that are sent, and make their lines in the same pass."""
-        keys, self._made = [], []
+    def make(self, batch: RowBatch) -> tuple[list[str], list[bytes]]:
+        """Return the key and the line of every row that is sent."""
+        keys, lines = [], []
         for line in batch.lines or ():
             key = key_of(line)
             place = self._place(key_number(key))
-            if place is not None and self._mend(line, place):
+            if place is not None and (made := self._mended(line, place)) is not None:
                 keys.append(key)
-        return keys
-
-    def lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:  # noqa: ARG002  # as a Renderer is asked
-        """Return the lines of the rows whose keys were asked for last."""
-        made, self._made = self._made, []
-        return made
+                lines.append(made)
+        return keys, lines
 
     def copies(self, fingerprints: Iterable[str]) -> int:
         """Return how many of the rows that share a request, known by its fingerprint, share one that is sent."""
@@ -61,19 +56,18 @@ class Mending:
     def _place(self, number: int) -> int | None:
         return next((place for place, rows in self._chosen.items() if number in rows), None)
 
-    def _mend(self, line: bytes, place: int) -> bool:
+    def _mended(self, line: bytes, place: int) -> bytes | None:
         treatment = self._treatments[place]
         made = treated_line(line, treatment)
         if made is None:
             self.given_up += 1
-            return False
+            return None
         if not self._taking.take(place):
-            return False
-        self._made.append(made)
+            return None
         self.sent[treatment.action] += 1
         if fingerprint := fingerprint_of(line):
             self._fingerprints.add(_number(fingerprint))
-        return True
+        return made
 
 
 def _number(fingerprint: str) -> int:

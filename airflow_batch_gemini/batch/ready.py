@@ -63,34 +63,24 @@ class ReadyMade:
         self._linter = FileLinter()
         self.found: Counter[str] = Counter()
         """Rules that were broken and did not refuse a row: how often."""
-        self._made: list[bytes] = []
 
-    def keys(self, batch: RowBatch, *, before: int = 0) -> list[str]:
-        """Return the keys of the rows, and make their lines in the same pass.
+    def make(self, batch: RowBatch) -> tuple[list[str], list[bytes]]:
+        """Return the key and the line of every row. Whether a key is used twice is not seen here.
 
-        Keys are checked one by one; whether one is used twice is not seen here.
-
-        :param before: rows of earlier batches.
         :raises SourceError: for a row that is no request.
         :raises RowError: for a key or a request that would break the job; both name the row, never what is in it.
         """
-        keys, made, found = [], [], Counter[str]()
+        keys, lines, found = [], [], Counter[str]()
         raw: Sequence[bytes | None] = batch.lines or [None] * len(batch.rows)
         for index, (row, line) in enumerate(zip(batch.rows, raw, strict=True)):
             place = batch.place(index)
-            key = self._key(row, place, before + index + 1)
+            key = self._key(row, place, batch.before + index + 1)
             if rule := lint.key_rule(key):
                 lint.refuse_row(rule, row=place, key=key or None)
             keys.append(key)
-            made.append(self._line(key, row, line, place, found))
-        self._made = made
+            lines.append(self._line(key, row, line, place, found))
         self.found += found
-        return keys
-
-    def lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:  # noqa: ARG002  # as a Renderer is asked
-        """Return one line for every row of the batch whose keys were asked for last."""
-        made, self._made = self._made, []
-        return made
+        return keys, lines
 
     def _line(self, key: str, row: Row, line: bytes | None, place: str, found: Counter[str]) -> bytes:
         data, request = _taken(row, line, place)

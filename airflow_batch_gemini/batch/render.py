@@ -59,11 +59,16 @@ class Renderer:
         self._after_key, *after = fixed
         self._holes = list(zip(holes, after, strict=True))
 
-    def keys(self, batch: RowBatch, *, before: int = 0) -> list[str]:  # noqa: ARG002  # as ready-made ones are asked
-        """Return the keys of the rows, checked one by one; whether one is used twice is not seen here.
+    def make(self, batch: RowBatch) -> tuple[list[str], list[bytes]]:
+        """Return the key and the line of every row. Whether a key is used twice is not seen here.
 
-        :param before: rows of earlier batches.
+        :raises RowError: naming the row, its key and the column, never what is in it.
         """
+        keys = self._keys(batch)
+        return keys, self._lines(batch, keys)
+
+    def _keys(self, batch: RowBatch) -> list[str]:
+        """Return the keys of the rows, checked one by one."""
         keys: list[Any] = [row.get(self._key_column) for row in batch.rows]
         if set(map(type, keys)) == {str} and lint.keys_are_fine(keys):
             return keys
@@ -77,11 +82,7 @@ class Renderer:
             keys.append(value)
         return keys
 
-    def lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:
-        """Return one line for every row.
-
-        :raises RowError: naming the row, its key and the column, never what is in it.
-        """
+    def _lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:
         try:
             lines = self._by_column(keys, batch.rows)
         except (_HoleError, NoTextError, TypeError):

@@ -44,6 +44,8 @@ class RowBatch:
     first: int
     """The number of the first row, counted from 1 in its source."""
     rows: Sequence[Row]
+    before: int = 0
+    """Rows of the batches before it, over all sources."""
     columns: tuple[str, ...] | None = None
     """What columns every row has; ``None`` where a row may leave some out (JSONL)."""
     lines: Sequence[bytes] | None = None

@@ -154,28 +154,25 @@ class RequestFiles:
                 )
 
     def _rendered(self, batches: Iterable[RowBatch], renderer: Maker) -> Iterator[Sequence[bytes]]:
-        for batch in batches:
-            first = self._places.rows
-            keys, lines = self._made(batch, renderer, first)
+        for read in batches:
+            batch = replace(read, before=self._places.rows)
+            keys, lines = self._made(batch, renderer)
             self._places.add(batch)
-            yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, first)
+            yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, batch.before)
 
-    def _made(self, batch: RowBatch, renderer: Maker, before: int) -> tuple[list[str], list[bytes]]:
+    def _made(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], list[bytes]]:
         """Return key and line of every row that is to be sent."""
         if self._on_lint == "drop":
-            return self._made_or_dropped(batch, renderer, before)
-        keys = renderer.keys(batch, before=before)
+            return self._made_or_dropped(batch, renderer)
+        keys, lines = renderer.make(batch)
         self._keys.add(keys)
-        return keys, renderer.lines(batch, keys)
+        return keys, lines
 
-    def _made_or_dropped(
-        self, batch: RowBatch, renderer: Maker, before: int
-    ) -> tuple[list[str], list[bytes]]:
+    def _made_or_dropped(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], list[bytes]]:
         try:
-            keys = renderer.keys(batch, before=before)
-            made = dict(enumerate(zip(keys, renderer.lines(batch, keys), strict=True)))
+            made = dict(enumerate(zip(*renderer.make(batch), strict=True)))
         except RowError:
-            made = dict(self._row_by_row(batch, renderer, before))
+            made = dict(self._row_by_row(batch, renderer))
         for index, (key, _) in list(made.items()):
             if not self._seen.add(key_number(key)):
                 twice = lint.Finding(rule=lint.RULES["GB122"])
@@ -183,16 +180,15 @@ class RequestFiles:
                 del made[index]
         return [key for key, _ in made.values()], [line for _, line in made.values()]
 
-    def _row_by_row(
-        self, batch: RowBatch, renderer: Maker, before: int
-    ) -> Iterator[tuple[int, tuple[str, bytes]]]:
+    def _row_by_row(self, batch: RowBatch, renderer: Maker) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Yield what can be made of a batch of which one row cannot; reject the others."""
         for index, row in enumerate(batch.rows):
             raw = None if batch.lines is None else batch.lines[index : index + 1]
-            one = replace(batch, first=batch.first + index, rows=(row,), lines=raw)
+            one = replace(
+                batch, first=batch.first + index, before=batch.before + index, rows=(row,), lines=raw
+            )
             try:
-                [key] = renderer.keys(one, before=before + index)
-                [line] = renderer.lines(one, [key])
+                [key], [line] = renderer.make(one)
             except RowError as error:
                 known = error.key if error.key and lint.key_rule(error.key) is None else None
                 fresh = known is not None and self._seen.add(key_number(known))

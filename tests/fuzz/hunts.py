@@ -71,8 +71,7 @@ def _ready_made_are_taken_byte_for_byte(lines: Sequence[bytes]) -> None:
             renderer = ReadyMade(key_column="key", strict=strict)
             stream = io.BytesIO(b"\n".join(lines))
             for batch in jsonl_batches(stream, source="f", keep_lines=True):
-                keys = renderer.keys(batch)
-                for row, line in zip(batch.rows, renderer.lines(batch, keys), strict=True):
+                for row, line in zip(batch.rows, renderer.make(batch)[1], strict=True):
                     sent = orjson.loads(line)["request"]
                     assert sent == row.get("request", row)
 
@@ -117,7 +116,7 @@ def _a_row_is_refused_or_becomes_a_request(case: Case) -> None:
         renderer = Renderer(template, key_column="key")
         batch = RowBatch(source="f", unit="line", first=1, rows=[row])
         with suppress(NothingPaidError):
-            [line] = renderer.lines(batch, renderer.keys(batch))
+            _, [line] = renderer.make(batch)
             made = orjson.loads(line)
             assert set(made) == {"key", "request"}
             found = linter.findings(orjson.dumps(made["request"]), made["request"])

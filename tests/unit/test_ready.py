@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -27,13 +28,14 @@ HELLO: dict[str, Any] = {"contents": [{"parts": [{"text": "hello"}]}]}
 def taken(data: bytes, **options: Any) -> list[bytes]:
     ready = ReadyMade(**{"key_column": "key", **options})
     batches = jsonl_batches(io.BytesIO(data), source="f", keep_lines=True)
-    return [line for batch in batches for line in ready.lines(batch, ready.keys(batch))]
+    return [line for batch in batches for line in ready.make(batch)[1]]
 
 
 def made(rows: Sequence[dict[str, Any]], **options: Any) -> list[bytes]:
     ready = ReadyMade(**{"key_column": "key", **options})
     batch = RowBatch(source="s", unit="row", first=1, rows=rows)
-    return ready.lines(batch, ready.keys(batch))
+    _, lines = ready.make(batch)
+    return lines
 
 
 LINES = [
@@ -94,7 +96,7 @@ def test_a_key_is_kept_or_is_the_place_in_the_batch() -> None:
     keys = []
     for data in (line * 2, b'{"key":"x","request":%s}\n' % REQUEST, line):
         [batch] = jsonl_batches(io.BytesIO(data), source="f", keep_lines=True)
-        keys += ready.keys(batch, before=len(keys))
+        keys += ready.make(replace(batch, before=len(keys)))[0]
     assert keys == ["row-0000000001", "row-0000000002", "x", "row-0000000004"]
     assert key_of(taken(b'{"id":"7","request":%s}' % REQUEST, key_column="id")[0]) == "7"
     for options in ({"key_column": "id"}, {"positions": False}):

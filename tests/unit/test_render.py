@@ -98,7 +98,7 @@ def test_a_number_of_a_path_is_always_a_float_and_a_count_never_is() -> None:
 
     def config(**row: Any) -> str:
         batch = RowBatch(source="s", unit="row", first=1, rows=[{"key": "a", **row}])
-        [line] = renderer.lines(batch, ["a"])
+        _, [line] = renderer.make(batch)
         return line.decode().partition('"generationConfig":')[2]
 
     assert config() == '{"seed":7,"temperature":1.0}}}\n'
@@ -160,7 +160,7 @@ def test_a_line_must_fit_into_a_part() -> None:
     renderer = Renderer(GeminiTemplate(prompt="{text}"), key_column="key", max_line_bytes=200)
     batch = RowBatch(source="s", unit="row", first=1, rows=[{"key": 1, "text": "x" * 200}])
     with pytest.raises(RowError, match="where 200 fit"):
-        renderer.lines(batch, renderer.keys(batch))
+        renderer.make(batch)
 
 
 def test_a_key_of_any_type_is_its_text() -> None:

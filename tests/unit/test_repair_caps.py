@@ -83,8 +83,9 @@ def test_lines_of_rows_that_were_chosen_pass_each_treated_as_it_was_chosen() -> 
         chosen[place].add(key_number(key))
     mending = Mending([SAME, MORE], chosen, Allowance())
     batch = RowBatch(source="s", unit="line", first=1, rows=[{}] * 4, lines=lines)
-    assert mending.keys(batch) == ["a", "c"]
-    assert mending.lines(batch, []) == [
+    keys, made = mending.make(batch)
+    assert keys == ["a", "c"]
+    assert made == [
         lines[0] + b"\n",
         lines[2].replace(b'Tokens":10}', b'Tokens":40}') + b"\n",
     ]

@@ -52,7 +52,8 @@ def rendered(template: GeminiTemplate, row: Mapping[str, Any]) -> dict[str, Any]
     """The one request that Python makes of a row."""
     renderer = Renderer(template, key_column="key")
     batch = RowBatch(source="s", unit="row", first=1, rows=[row])
-    return dict(json.loads(renderer.lines(batch, renderer.keys(batch))[0]))
+    _, [line] = renderer.make(batch)
+    return dict(json.loads(line))
 
 
 @pytest.mark.parametrize(
