@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -20,6 +19,7 @@ from airflow_batch_gemini.batch.names import project_id as checked_project
 from airflow_batch_gemini.batch.weighing import countable
 from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.hooks._calls import again, posted, reading
+from airflow_batch_gemini.hooks._clients import AsyncJobClients, JobClients
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._generating import DirectCalls
 from airflow_batch_gemini.hooks._sharing import lend
@@ -61,10 +61,9 @@ class GeminiBatchHook(GoogleBaseHook):
         impersonation_chain: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-        self._clients: dict[str, JobServiceClient] = {}
+        self._clients = JobClients(self._place)
+        self._async_clients = AsyncJobClients(self._place)
         self._direct = DirectCalls(self._place)
-        self._async_clients: dict[str, JobServiceAsyncClient] = {}
-        self._opening: asyncio.Lock | None = None
         self._looks: dict[str, SharedLooks] = {}
 
     def create(
@@ -178,19 +177,11 @@ class GeminiBatchHook(GoogleBaseHook):
 
     def client(self, location: str) -> JobServiceClient:
         """Return the client that talks to *location*'s host."""
-        if location not in self._clients:
-            from google.cloud.aiplatform_v1 import JobServiceClient
-
-            endpoint, credentials = self._parts(location)
-            self._clients[location] = JobServiceClient(
-                credentials=credentials, transport="rest", client_options={"api_endpoint": endpoint}
-            )
-        return self._clients[location]
+        return self._clients.of(location)
 
     def close(self) -> None:
         """Close the connections that the synchronous methods opened; the next call opens new ones."""
-        while self._clients:
-            self._clients.popitem()[1].transport.close()
+        self._clients.close()
         self._direct.close()
 
     @classmethod
@@ -267,42 +258,19 @@ class GeminiBatchHook(GoogleBaseHook):
 
     async def aclient(self, location: str) -> JobServiceAsyncClient:
         """Return the asynchronous client that talks to *location*'s host."""
-        self._opening = self._opening or asyncio.Lock()
-        async with self._opening:
-            if location not in self._async_clients:
-                endpoint, credentials = await asyncio.to_thread(self._parts, location)
-                self._async_clients[location] = _async_client(endpoint, credentials)
-        return self._async_clients[location]
+        return await self._async_clients.of(location)
 
     async def aclose(self) -> None:
         """Close the HTTP sessions that the asynchronous methods opened."""
-        while self._async_clients:
-            await self._async_clients.popitem()[1].transport.close()
-
-    def _parts(self, location: str) -> tuple[str, Any]:
-        """Return endpoint and credentials; what takes long happens here, off the event loop."""
-        from google.cloud import aiplatform_v1  # noqa: F401  # importing it takes seconds
-
-        return self._place(location)
+        await self._async_clients.close()
 
     def _place(self, location: str) -> tuple[str, Any]:
+        """Return a location's endpoint, and the credentials that may be sent there."""
         host = vertex_host(checked_location(location))
         override = checked_override(self, "VERTEX_AI_EMULATOR_HOST")
         with translated("Reading the connection's credentials"):
             credentials = fitting_credentials(self.get_credentials(), override)
         return override or f"https://{host}", credentials
-
-
-def _async_client(endpoint: str, credentials: Any) -> JobServiceAsyncClient:
-    from google.cloud.aiplatform_v1 import JobServiceAsyncClient
-
-    from airflow_batch_gemini.hooks.async_credentials import ThreadedCredentials
-
-    return JobServiceAsyncClient(
-        credentials=ThreadedCredentials(credentials),
-        transport="rest_asyncio",
-        client_options={"api_endpoint": endpoint},
-    )
 
 
 def _parent(project: str, location: str) -> str:
