@@ -12,7 +12,8 @@ from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.report import Report
-from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError, SourceError
+from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError
+from airflow_batch_gemini.operators._manifest import manifest_of
 from airflow_batch_gemini.operators._results import due_view, lacking_columns, published_tables
 from airflow_batch_gemini.sql.batches import BATCHES
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_asides, plan_part
@@ -36,7 +37,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
     if operator.landing_dataset:
         dataset = DatasetName.parse(operator.landing_dataset, default_project=project)
     with closing(_workspace(operator)) as workspace:
-        manifest = _manifest(workspace, ref)
+        manifest = manifest_of(workspace, ref, fate="Nothing was loaded")
         tables = BatchTables(dataset, manifest.batch_id)
         jobs = _part_jobs(operator, workspace, manifest)
         wanted = results_columns(manifest)
@@ -139,20 +140,6 @@ def _workspace(operator: GeminiBatchLoadOperator) -> WorkspaceHook:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
     return WorkspaceHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
-
-
-def _manifest(workspace: WorkspaceHook, ref: BatchRef) -> Manifest:
-    stored = workspace.read(Workspace(ref.folder).manifest)
-    if stored is None:
-        raise SourceError(
-            f"There is no manifest.json in {ref.workspace}: prepare did not finish. Run it again."
-        )
-    manifest = Manifest.from_json(stored.data)
-    if manifest.batch_id != ref.batch_id:
-        raise SourceError(
-            f"{ref.workspace} holds batch {manifest.batch_id}, not {ref.batch_id}. Nothing was loaded."
-        )
-    return manifest
 
 
 def _part_jobs(

@@ -84,18 +84,20 @@ class ManifestKeeper:
         return stored
 
 
-def manifest_of(hook: WorkspaceHook, ref: BatchRef) -> Manifest:
-    """Return the manifest of a batch."""
+def manifest_of(hook: WorkspaceHook, ref: BatchRef, *, fate: str = "Nothing was sent") -> Manifest:
+    """Return the manifest of a batch.
+
+    :param fate: what came of the task where there is none.
+    """
     stored = hook.read(Workspace(ref.folder).manifest)
     if stored is None:
         raise SourceError(
-            f"{ref.workspace} holds no manifest, so no whole batch. Nothing was sent; clear the prepare task."
+            f"{ref.workspace} holds no manifest, so no whole batch. {fate}; clear the prepare task."
         )
     manifest = Manifest.from_json(stored.data)
     if manifest.batch_id != ref.batch_id:
         raise SourceError(
-            f"{ref.workspace} holds batch {manifest.batch_id}, not {ref.batch_id}. Nothing was sent; clear the prepare "
-            "task."
+            f"{ref.workspace} holds batch {manifest.batch_id}, not {ref.batch_id}. {fate}; clear the prepare task."
         )
     return manifest
 

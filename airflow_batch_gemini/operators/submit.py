@@ -17,6 +17,7 @@ from airflow_batch_gemini.batch.submission import OnAmbiguous, OnFinished, Rules
 from airflow_batch_gemini.batch.waiting import SETTLING_SECONDS
 from airflow_batch_gemini.exceptions import ConfigurationError, RefusedForNowError, SourceError
 from airflow_batch_gemini.links.job import GeminiBatchJobLink
+from airflow_batch_gemini.operators._manifest import manifest_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -198,15 +199,11 @@ class GeminiBatchSubmitOperator(BaseOperator):
         return part or 0
 
     def _manifest(self, ref: BatchRef, workspace: WorkspaceHook) -> Manifest:
-        stored = workspace.read(Workspace(ref.folder).manifest)
-        if stored is None:
+        manifest = manifest_of(workspace, ref)
+        if len(manifest.parts) != ref.parts:
             raise SourceError(
-                f"{ref.workspace} holds no manifest, so no whole batch. Nothing was sent; clear the prepare task."
-            )
-        manifest = Manifest.from_json(stored.data)
-        if (manifest.batch_id, len(manifest.parts)) != (ref.batch_id, ref.parts):
-            raise SourceError(
-                f"{ref.workspace} holds another batch than the one to submit. Nothing was sent; clear the prepare task."
+                f"{ref.workspace} holds a batch of {len(manifest.parts)} parts, not {ref.parts}. Nothing was sent; "
+                "clear the prepare task."
             )
         return manifest
 

@@ -456,7 +456,7 @@ def test_a_workspace_without_a_manifest_holds_no_batch(world: World) -> None:
     """Prepare writes it last."""
     simple(world)
     world.cloud.parts.storage.delete(world.bucket, world.places.manifest.name)
-    with pytest.raises(SourceError, match="prepare did not finish"):
+    with pytest.raises(SourceError, match="holds no manifest"):
         world.load()
 
 

@@ -358,7 +358,7 @@ def test_a_batch_of_several_parts_wants_to_be_mapped(bucket: str, cloud: LocalCl
 def test_a_workspace_without_the_batch_is_refused(batch: Prepared) -> None:
     """A killed preparation leaves no manifest; another batch in the same place is another batch."""
     other = batch.ref.to_dict() | {"batch_id": "0" * 32}
-    with pytest.raises(SourceError, match="another batch"):
+    with pytest.raises(SourceError, match="holds batch"):
         operator(batch, batch=other).execute(context())
     batch.storage.delete(batch.folder.manifest)
     with pytest.raises(SourceError, match="holds no manifest"):
