@@ -15,40 +15,11 @@ from airflow_batch_gemini.exceptions import RowError
 from airflow_batch_gemini.sql.literal import string_literal
 
 
-class Judge:
-    """GoogleSQL with a request table in its catalog, in UTC as BigQuery is."""
+class Judge(googlesql.Judge):
+    """GoogleSQL with a request table in its catalog."""
 
     def __init__(self) -> None:
-        googlesql.load()
-        from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
-        from zetasql.types import AnalyzerOptions, LanguageOptions, TypeKind, ZetaSQLBuiltinFunctionOptions
-
-        language = LanguageOptions.maximum_features()
-        language.supported_statement_kinds = []
-        self.options = AnalyzerOptions(language_options=language, default_timezone="UTC")
-        table = TableBuilder(str(TABLE)).add_column("key", TypeKind.TYPE_STRING)
-        table = table.add_column("request", TypeKind.TYPE_JSON)
-        self.catalog = (
-            CatalogBuilder("c")
-            .add_table(table.build())
-            .with_builtin_functions(ZetaSQLBuiltinFunctionOptions(language_options=language))
-            .build()
-        )
-        self._analyzer, self._prepared = Analyzer, PreparedQuery
-
-    def analyse(self, sql: str) -> Any:
-        return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
-
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        query = (
-            self._prepared.builder()
-            .set_sql(f"SELECT TO_JSON_STRING(t) FROM ({sql}) AS t")
-            .set_analyzer_options(self.options)
-            .set_catalog(self.catalog)
-        )
-        with query.prepare() as prepared:
-            answer = prepared.execute().content.table_data
-        return [json.loads(row.cell[0].string_value) for row in (answer.row if answer else None) or []]
+        super().__init__({TABLE: [("key", "STRING"), ("request", "JSON")]})
 
 
 def select_of(statement: str) -> str:

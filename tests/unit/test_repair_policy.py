@@ -177,33 +177,9 @@ def test_a_line_keeps_its_key_its_fingerprint_and_where_nothing_changes_every_by
 # ------------------------------------------------------------------------------------------------------- three engines
 
 
-class Reference:
-    """Google's own implementation."""
-
-    def __init__(self) -> None:
-        googlesql.load()
-        from zetasql.api import CatalogBuilder, PreparedQuery
-        from zetasql.types import AnalyzerOptions, LanguageOptions, ZetaSQLBuiltinFunctionOptions
-
-        language = LanguageOptions.maximum_features()
-        self._options = AnalyzerOptions(language_options=language)
-        builtin = ZetaSQLBuiltinFunctionOptions(language_options=language)
-        self._catalog = CatalogBuilder("c").with_builtin_functions(builtin).build()
-        self._query = PreparedQuery
-
-    def texts(self, sql: str) -> list[str]:
-        """Evaluate a query of one STRING column."""
-        query = (
-            self._query.builder().set_sql(sql).set_analyzer_options(self._options).set_catalog(self._catalog)
-        )
-        with query.prepare() as prepared:
-            rows = prepared.execute().content.table_data.row
-        return [cell.string_value for row in rows for cell in row.cell]
-
-
 @pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference()
+def reference() -> googlesql.Judge:
+    return googlesql.Judge()
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +205,7 @@ def parsed(text: str | None) -> Any:
 
 @pytest.mark.parametrize("treatment", [SAME, MORE, CORRECT, Treatment(action=Action.GIVE_UP)])
 def test_three_engines_make_the_same_request(
-    reference: Reference, engine: Engine, treatment: Treatment
+    reference: googlesql.Judge, engine: Engine, treatment: Treatment
 ) -> None:
     """Python for files, BigQuery for tables, and Google's own implementation to judge them."""
     requests = list(REQUESTS.values())
@@ -277,7 +253,7 @@ POLICIES = [
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_errors_table_is_asked_by_the_same_policy(
-    reference: Reference, engine: Engine, policy: RepairPolicy
+    reference: googlesql.Judge, engine: Engine, policy: RepairPolicy
 ) -> None:
     """Every outcome, some reasons, retryable, not, and unknown."""
     errors = list(

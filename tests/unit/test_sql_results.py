@@ -65,80 +65,34 @@ def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
         del left[:size]
 
 
-class Judge:
+class Judge(googlesql.Judge):
     """GoogleSQL with our tables in its catalog; those of results have *more* columns."""
 
     def __init__(self, more: Sequence[Column] = ()) -> None:
-        googlesql.load()
-        from zetasql.api import Analyzer, CatalogBuilder, PreparedQuery, TableBuilder
-        from zetasql.types import (
-            AnalyzerOptions,
-            LanguageOptions,
-            TypeKind,
-            ZetaSQLBuiltinFunctionOptions,
-        )
-
-        language = LanguageOptions.maximum_features()
-        language.supported_statement_kinds = []
-        self.options = AnalyzerOptions(language_options=language)
-        catalog = CatalogBuilder("c").with_builtin_functions(
-            ZetaSQLBuiltinFunctionOptions(language_options=language)
-        )
         landed = [("key", "STRING"), ("status", "STRING"), ("processed_time", "STRING")]
-        tables = {
-            REQUESTS: [("key", "STRING"), ("fingerprint", "STRING"), ("request", "JSON")],
-            TableName.parse("p-x.d.copies"): [("key", "STRING"), ("fingerprint", "STRING")],
-            TableName.parse("p-x.d.rejected"): [
-                ("key", "STRING"),
-                ("rule", "STRING"),
-                ("message", "STRING"),
-            ],
-            LANDED: [*landed, ("request", "JSON"), ("response", "JSON")],
-            OUTCOMES: [(c.name, type_of(c)) for c in (*OUTCOME_COLUMNS, *more)],
-            RESULTS: [(c.name, type_of(c)) for c in (*results.RESULTS, *more)],
-            ERRORS: [(c.name, c.type) for c in results.ERRORS],
-            BATCHES: [(c.name, c.type) for c in batches.BATCHES],
-            PUBLISHED: [("round", "INT64"), ("attempt", "STRING"), ("published_at", "TIMESTAMP")],
-        }
-        self._analyzer, self._prepared = Analyzer, PreparedQuery
-        self.catalog = catalog.build()
-        for table, columns in tables.items():
-            built = TableBuilder(str(table))
-            for name, kind in columns:
-                built = built.add_column(name, getattr(TypeKind, f"TYPE_{kind}", None) or self._type(kind))
-            catalog = catalog.add_table(built.build())
-        self.catalog = catalog.build()
-
-    def _type(self, name: str) -> Any:
-        """Let GoogleSQL read the name of a STRUCT or an ARRAY."""
-        [found] = self.analyse(f"SELECT CAST(NULL AS {name}) AS x").output_column_list
-        return found.column.type
-
-    def analyse(self, sql: str) -> Any:
-        return self._analyzer.analyze_statement_static(sql, self.options, self.catalog)
-
-    def analyse_script(self, script: str) -> list[str]:
-        """Analyse every statement, and return what kinds they are."""
-        return [
-            type(statement).__name__
-            for statement in self._analyzer.iterate_script(script, self.options, self.catalog)
-        ]
+        super().__init__(
+            {
+                REQUESTS: [("key", "STRING"), ("fingerprint", "STRING"), ("request", "JSON")],
+                TableName.parse("p-x.d.copies"): [("key", "STRING"), ("fingerprint", "STRING")],
+                TableName.parse("p-x.d.rejected"): [
+                    ("key", "STRING"),
+                    ("rule", "STRING"),
+                    ("message", "STRING"),
+                ],
+                LANDED: [*landed, ("request", "JSON"), ("response", "JSON")],
+                OUTCOMES: [(c.name, type_of(c)) for c in (*OUTCOME_COLUMNS, *more)],
+                RESULTS: [(c.name, type_of(c)) for c in (*results.RESULTS, *more)],
+                ERRORS: [(c.name, c.type) for c in results.ERRORS],
+                BATCHES: [(c.name, c.type) for c in batches.BATCHES],
+                PUBLISHED: [("round", "INT64"), ("attempt", "STRING"), ("published_at", "TIMESTAMP")],
+            }
+        )
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """Evaluate a query by the reference implementation."""
-        query = (
-            self._prepared.builder()
-            .set_sql(f"SELECT TO_JSON_STRING(t) FROM ({sql}) AS t")
-            .set_analyzer_options(self.options)
-            .set_catalog(self.catalog)
-        )
-        with query.prepare() as prepared:
-            answer = prepared.execute().content.table_data.row
-        found = [json.loads(row.cell[0].string_value) for row in answer or []]
-        # GoogleSQL writes a NUMERIC that no double holds as text.
+        """Evaluate a query of outcomes; GoogleSQL writes a NUMERIC that no double holds as text."""
         return [
             {**row, "cost_usd": None if row["cost_usd"] is None else Decimal(str(row["cost_usd"]))}
-            for row in found
+            for row in super().rows(sql)
         ]
 
 

@@ -128,7 +128,7 @@ def test_every_statement_about_typed_columns_is_googlesql() -> None:
         [MARKED], PROVENANCE, shape=Shape.OBJECT, price=PRO, beside=BESIDE, columns=columns
     )
     found = {c.name: c.column.type for c in judge.analyse(sql).output_column_list}
-    wanted = {c.name: judge._type(type_of(c)) for c in (*OUTCOME_COLUMNS, *made)}
+    wanted = {c.name: judge.type_named(type_of(c)) for c in (*OUTCOME_COLUMNS, *made)}
     assert found == wanted
     script = publishing.publish(
         PUBLICATION, attempt="a", outcomes=OUTCOMES, published=PUBLISHED, columns=made
