@@ -1,4 +1,4 @@
-"""What others take for the same lines, and what a process holds."""
+"""What others take for the same lines, what lines are made up of, and what a process holds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 PASSES = 5
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    '"jumps"',
+    "over",
+    "a",
+    "dog",
+    "žluťoučký",
+    "kůň",
+    "pěl\n",
+    "ďábelské",
+    "😀",
+]
+"""What texts are made up of: words that have to be escaped among others."""
 
 
 def others(lines: Sequence[bytes]) -> dict[str, float]:

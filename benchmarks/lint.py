@@ -18,27 +18,12 @@ import time
 from collections.abc import Iterator
 
 import orjson
-from beside import others, peak
+from beside import WORDS, others, peak
 
 ROWS = (100_000, 1_000_000, 2_000_000)
 BATCH = 1000
 SAMPLE = 20_000
 MEGA = 1_000_000
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    '"jumps"',
-    "over",
-    "a",
-    "dog",
-    "žluťoučký",
-    "kůň",
-    "pěl\n",
-    "ďábelské",
-    "😀",
-]
 LABELS = {
     "type": "OBJECT",
     "properties": {"topic": {"type": "STRING"}, "tone": {"type": "STRING"}},

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from beside import others, peak
+from beside import WORDS, others, peak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,21 +40,6 @@ TEXTS = 10_007
 SAMPLE = 20_000
 """Lines that plain ``json`` and pydantic read."""
 BUCKET = "bench-bucket"
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    '"jumps"',
-    "over",
-    "a",
-    "dog",
-    "žluťoučký",
-    "kůň",
-    "pěl\n",
-    "ďábelské",
-    "😀",
-]
 MEGA = 1_000_000
 
 
