@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from airflow_batch_gemini.batch.job import Counts, Job
 from airflow_batch_gemini.batch.layout import BatchTables, Workspace
@@ -54,6 +57,22 @@ def answer(
         "response": response,
         "key": f"k_{key}",
     }
+
+
+@contextmanager
+def killed_before(purpose: str) -> Iterator[None]:
+    """Let the worker die before it asks BigQuery for the job of that *purpose*."""
+    ensure = WarehouseHook.ensure_job
+
+    def killed(self: WarehouseHook, **kwargs: Any) -> Any:
+        if kwargs["purpose"] == purpose:
+            raise KeyboardInterrupt
+        return ensure(self, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WarehouseHook, "ensure_job", killed)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @dataclass

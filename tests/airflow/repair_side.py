@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+
+import job_side
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.batch.layout import Workspace
@@ -50,24 +51,14 @@ class KilledError(BaseException):
     """The worker dies."""
 
 
-@dataclass
-class Ti:
+@dataclass(kw_only=True)
+class Ti(job_side.Ti):
     """As much of a task instance as the operators see."""
 
     task_id: str
-    number: int
-    run_id: str = "run"
+    run_id: str
     dag_id: str = "dag"
     map_index: int = -1
-    pushed: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def id(self) -> UUID:
-        """Later numbers are later attempts."""
-        return UUID(int=(self.number << 80) | (7 << 76) | (2 << 62))
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
 
 
 @dataclass
@@ -89,7 +80,7 @@ class Story:
     def context(self, task: str) -> Any:
         self.attempts += 1
         return {
-            "ti": Ti(task, self.attempts, f"{self.bucket} {self.run_id}"),
+            "ti": Ti(number=self.attempts, task_id=task, run_id=f"{self.bucket} {self.run_id}"),
             "ds": "2026-09-01",
             "outlet_events": {},
         }

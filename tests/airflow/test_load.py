@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import TaskDeferred
-from load_side import JOB, SCHEMA, World, answer, good, simple
+from load_side import JOB, SCHEMA, World, answer, good, killed_before, simple
 from outcome_corpus import CORPUS, sent
 
 from airflow_batch_gemini.batch.columns import typed
@@ -246,22 +246,11 @@ def expected(reading: Reading) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("purpose", ["requests", "predictions", "classify", "audit", "publish"])
-def test_killed_before_any_step_the_next_attempt_leaves_the_same_tables(
-    world: World, monkeypatch: pytest.MonkeyPatch, purpose: str
-) -> None:
+def test_killed_before_any_step_the_next_attempt_leaves_the_same_tables(world: World, purpose: str) -> None:
     """Whatever was done is found done."""
     simple(world)
-    ensure = WarehouseHook.ensure_job
-
-    def killed(self: WarehouseHook, **kwargs: Any) -> Any:
-        if kwargs["purpose"] == purpose:
-            raise KeyboardInterrupt
-        return ensure(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WarehouseHook, "ensure_job", killed)
-        with pytest.raises(KeyboardInterrupt):
-            world.load()
+    with killed_before(purpose):
+        world.load()
     world.load()
     assert world.outcomes() == {"a": "succeeded", "b": "missing", "c": "failed", "d": "succeeded"}
 

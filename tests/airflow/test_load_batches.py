@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from load_side import World, answer, good, simple
+from load_side import World, answer, good, killed_before, simple
 from repair_side import CALM, Story, rows
 
 from airflow_batch_gemini.batch.landing import Column
@@ -97,21 +97,12 @@ def test_a_second_load_leaves_the_row_as_it_is(world: World) -> None:
 
 @pytest.mark.parametrize("purpose", ["publish", "view"])
 def test_killed_around_the_publish_the_row_is_there_once_and_with_the_results(
-    world: World, monkeypatch: pytest.MonkeyPatch, purpose: str
+    world: World, purpose: str
 ) -> None:
     """Neither without the other."""
     simple(world)
-    ensure = WarehouseHook.ensure_job
-
-    def killed(self: WarehouseHook, **kwargs: Any) -> Any:
-        if kwargs["purpose"] == purpose:
-            raise KeyboardInterrupt
-        return ensure(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WarehouseHook, "ensure_job", killed)
-        with pytest.raises(KeyboardInterrupt):
-            world.load()
+    with killed_before(purpose):
+        world.load()
     assert exists(world, "results") == exists(world, "results_batches") == (purpose == "view")
     before = batches(world) if purpose == "view" else []
     world.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from load_side import SCHEMA, World, answer, good
+from load_side import SCHEMA, World, answer, good, killed_before
 from repair_side import CALM, Story, rows
 
 from airflow_batch_gemini.batch.names import TableName
@@ -93,22 +93,12 @@ def test_cleared_with_a_higher_limit_the_load_publishes_once_and_lands_nothing_a
 
 
 @pytest.mark.parametrize("purpose", ["publish", "view"])
-def test_killed_after_the_gate_the_next_attempt_publishes_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, purpose: str
-) -> None:
+def test_killed_after_the_gate_the_next_attempt_publishes_once(world: World, purpose: str) -> None:
     """Before the publish, and right after it."""
     spoiled(world)
-    ensure, published_rows = WarehouseHook.ensure_job, list[Any]()
-
-    def killed(self: WarehouseHook, **kwargs: Any) -> Any:
-        if kwargs["purpose"] == purpose:
-            raise KeyboardInterrupt
-        return ensure(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WarehouseHook, "ensure_job", killed)
-        with pytest.raises(KeyboardInterrupt):
-            world.load(max_failed_rate=0.5)
+    published_rows = list[Any]()
+    with killed_before(purpose):
+        world.load(max_failed_rate=0.5)
     assert published(world) == (purpose == "view")
     if published(world):
         published_rows += [world.rows(), world.rows("results_errors")]
@@ -117,22 +107,11 @@ def test_killed_after_the_gate_the_next_attempt_publishes_once(
     assert not published_rows or published_rows == [world.rows(), world.rows("results_errors")]
 
 
-def test_killed_after_the_gate_a_stricter_next_attempt_leaves_nothing_published(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_after_the_gate_a_stricter_next_attempt_leaves_nothing_published(world: World) -> None:
     """What an attempt found good enough is judged anew by the next."""
     spoiled(world)
-    ensure = WarehouseHook.ensure_job
-
-    def killed(self: WarehouseHook, **kwargs: Any) -> Any:
-        if kwargs["purpose"] == "publish":
-            raise KeyboardInterrupt
-        return ensure(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WarehouseHook, "ensure_job", killed)
-        with pytest.raises(KeyboardInterrupt):
-            world.load(max_failed_rate=0.5)
+    with killed_before("publish"):
+        world.load(max_failed_rate=0.5)
     with pytest.raises(QualityError):
         world.load(max_failed_rate=0.1)
     assert not published(world)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_side import World, answer, good
+from load_side import World, answer, good, killed_before
 from typed_corpus import GOOD, INVOICE, INVOICES, OF_SCHEMAS
 
 from airflow_batch_gemini.batch.columns import column, typed
@@ -204,23 +204,14 @@ def test_tables_of_an_earlier_version_get_the_columns_they_lack(batch: World) ->
 
 @pytest.mark.parametrize("purpose", ["extend", "publish", "view"])
 def test_killed_while_a_table_grows_the_next_attempt_leaves_the_same_tables(
-    batch: World, monkeypatch: pytest.MonkeyPatch, purpose: str
+    batch: World, purpose: str
 ) -> None:
     """A column more harms nobody; nothing is published twice."""
     answered(batch, {"a": {"n": 1}}, OLD)
     batch.load()
     answered(batch, {"a": {"n": 2, "new": [1]}, "b": "{}", "c": "[]"}, NEW, epoch=2)
-    ensure = WarehouseHook.ensure_job
-
-    def killed(self: WarehouseHook, **kwargs: Any) -> Any:
-        if kwargs["purpose"] == purpose:
-            raise KeyboardInterrupt
-        return ensure(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WarehouseHook, "ensure_job", killed)
-        with pytest.raises(KeyboardInterrupt):
-            batch.load()
+    with killed_before(purpose):
+        batch.load()
     batch.load()
     assert [(row["key"], row["n"], row["new"]) for row in batch.rows()] == [("a", 2, [1]), ("b", None, [])]
     assert [row["key"] for row in batch.rows("results_errors")] == ["c"]
