@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -180,13 +179,6 @@ def test_a_line_keeps_its_key_its_fingerprint_and_where_nothing_changes_every_by
 @pytest.fixture(scope="module")
 def reference() -> googlesql.Judge:
     return googlesql.Judge()
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    found = Engine()
-    yield found
-    found.close()
 
 
 def treating(requests: list[Any], treatment: Treatment) -> str:

@@ -10,31 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud_side import SAMPLE_REQUEST
 
 from airflow_batch_gemini.local.server import LocalCloud
 
 SAMPLE = {
     "request": {
-        "contents": [
-            {
-                "role": "user",
-                "parts": [
-                    {"text": "What is the relation between the following video and image samples?"},
-                    {
-                        "fileData": {
-                            "fileUri": "gs://cloud-samples-data/generative-ai/video/animals.mp4",
-                            "mimeType": "video/mp4",
-                        }
-                    },
-                    {
-                        "fileData": {
-                            "fileUri": "gs://cloud-samples-data/generative-ai/image/cricket.jpeg",
-                            "mimeType": "image/jpeg",
-                        }
-                    },
-                ],
-            }
-        ],
+        **SAMPLE_REQUEST,
         "generationConfig": {"temperature": 0.9, "topP": 1, "maxOutputTokens": 256},
     }
 }

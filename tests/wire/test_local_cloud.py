@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud_side import as_new
 
 from airflow_batch_gemini.local.__main__ import main
 from airflow_batch_gemini.local.claims import DataDirInUseError
@@ -51,11 +52,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture
 def cloud(running: LocalCloud) -> Iterator[LocalCloud]:
     yield running
-    running.knobs(**running.settings.first_knobs().as_dict())
-    running.settle()
-    for job in running.parts.vertex.engine.jobs():
-        running.parts.vertex.engine.forget(job.id)
-    running.parts.admin.reset()
+    as_new(running)
 
 
 def call(url: str, method: str = "GET", body: Any = None) -> tuple[int, Any, dict[str, str]]:

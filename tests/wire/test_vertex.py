@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cloud_side import SAMPLE_REQUEST, as_new
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
@@ -21,28 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 PARENT = "projects/demo/locations/us-central1"
 MODEL = "publishers/google/models/gemini-2.5-flash"
-SAMPLE_REQUEST = {
-    "contents": [
-        {
-            "role": "user",
-            "parts": [
-                {"text": "What is the relation between the following video and image samples?"},
-                {
-                    "fileData": {
-                        "fileUri": "gs://cloud-samples-data/generative-ai/video/animals.mp4",
-                        "mimeType": "video/mp4",
-                    }
-                },
-                {
-                    "fileData": {
-                        "fileUri": "gs://cloud-samples-data/generative-ai/image/cricket.jpeg",
-                        "mimeType": "image/jpeg",
-                    }
-                },
-            ],
-        }
-    ]
-}
 TESTER_STATUS = (
     'Bad Request: {"error": {"code": 400, "message": "Please use a valid role: user, model.", '
     '"status": "INVALID_ARGUMENT"}}'
@@ -61,11 +40,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 def cloud(running: LocalCloud) -> Iterator[LocalCloud]:
     """One local cloud for all tests, each of which finds it without jobs, counts and troubles."""
     yield running
-    running.knobs(**running.settings.first_knobs().as_dict())
-    running.settle()
-    for job in running.parts.vertex.engine.jobs():
-        running.parts.vertex.engine.forget(job.id)
-    running.parts.admin.reset()
+    as_new(running)
 
 
 @pytest.fixture(scope="module")
