@@ -76,6 +76,8 @@ def estimate(
 
 def worth_counting(lines: Sequence[SampledLine], count: int, *, model: str) -> tuple[SampledLine, ...]:
     """Return at most *count* of *lines* whose tokens should be counted: of each kind of media by what it costs."""
+    if len({line.media for line in lines}) <= 1:
+        return spread(lines, count)
     guess, weights = Calibration(), Counter[str]()
     for line in lines:
         weights[line.media] += round(guess.tokens(line.media, weigh(line.request, model=model)).expected)

@@ -33,7 +33,7 @@ class KeyMemory:
 
     def add(self, keys: Iterable[str]) -> None:
         """Remember *keys*."""
-        self._hashes.extend(map(hash, keys))
+        self._hashes.fromlist(list(map(hash, keys)))
 
     def suspects(self) -> frozenset[int]:
         """Return the hashes that occurred twice: with ever so little luck, of one key used twice."""

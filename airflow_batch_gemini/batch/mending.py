@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.render import key_of
 from airflow_batch_gemini.batch.repair import Action, Treatment
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.reuse import ROW_BYTES, RowSet, key_number
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.treatment import fingerprint_of, treated_line
@@ -38,7 +39,7 @@ class Mending:
         """Rows that the allowance leaves as they are."""
         return self._taking.left
 
-    def make(self, batch: RowBatch) -> tuple[list[str], list[bytes]]:
+    def make(self, batch: RowBatch) -> tuple[list[str], RequestLines]:
         """Return the key and the line of every row that is sent."""
         keys, lines = [], []
         for line in batch.lines or ():
@@ -47,7 +48,7 @@ class Mending:
             if place is not None and (made := self._mended(line, place)) is not None:
                 keys.append(key)
                 lines.append(made)
-        return keys, lines
+        return keys, RequestLines.of(lines)
 
     def copies(self, fingerprints: Iterable[str]) -> int:
         """Return how many of the rows that share a request, known by its fingerprint, share one that is sent."""

@@ -5,9 +5,10 @@ Source: page "Batch inference", section on limits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 MAX_ROWS = 200_000
@@ -40,27 +41,28 @@ class Slice:
     """Lines that follow each other in one part; ``opens`` says that they are the first of it."""
 
     opens: bool
-    lines: Sequence[bytes]
+    lines: RequestLines
 
 
-def slices(batches: Iterable[Sequence[bytes]], limits: Limits) -> Iterator[Slice]:
+def slices(batches: Iterable[RequestLines], limits: Limits) -> Iterator[Slice]:
     """Cut batches of lines where the next line would not fit into the part any more.
 
     A line that is larger than a whole part would get one of its own: the linter lets none come so far.
     """
     rows, size, opens = 0, 0, True
     for lines in batches:
+        if rows + len(lines) <= limits.rows and size + lines.size <= limits.size:
+            rows, size = rows + len(lines), size + lines.size
+            if lines:
+                yield Slice(opens, lines)
+                opens = False
+            continue
         start = 0
-        total = sum(map(len, lines))
-        if rows + len(lines) <= limits.rows and size + total <= limits.size:
-            rows, size = rows + len(lines), size + total
-        else:
-            for end, line in enumerate(lines):
-                if rows and (rows == limits.rows or size + len(line) > limits.size):
-                    if end > start:
-                        yield Slice(opens, lines[start:end])
-                    rows, size, opens, start = 0, 0, True, end
-                rows, size = rows + 1, size + len(line)
-        if len(lines) > start:
-            yield Slice(opens, lines[start:])
-            opens = False
+        for end, line in enumerate(lines):
+            if rows and (rows == limits.rows or size + len(line) > limits.size):
+                if end > start:
+                    yield Slice(opens, lines[start:end])
+                rows, size, opens, start = 0, 0, True, end
+            rows, size = rows + 1, size + len(line)
+        yield Slice(opens, lines[start:])
+        opens = False

@@ -20,6 +20,7 @@ import orjson
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.rows import Row, RowBatch
 from airflow_batch_gemini.batch.text import NoTextError, text_of
 from airflow_batch_gemini.exceptions import SourceError
@@ -64,7 +65,7 @@ class ReadyMade:
         self.found: Counter[str] = Counter()
         """Rules that were broken and did not refuse a row: how often."""
 
-    def make(self, batch: RowBatch) -> tuple[list[str], list[bytes]]:
+    def make(self, batch: RowBatch) -> tuple[list[str], RequestLines]:
         """Return the key and the line of every row. Whether a key is used twice is not seen here.
 
         :raises SourceError: for a row that is no request.
@@ -80,7 +81,7 @@ class ReadyMade:
             keys.append(key)
             lines.append(self._line(key, row, line, place, found))
         self.found += found
-        return keys, lines
+        return keys, RequestLines.of(lines)
 
     def _line(self, key: str, row: Row, line: bytes | None, place: str, found: Counter[str]) -> bytes:
         data, request = _taken(row, line, place)

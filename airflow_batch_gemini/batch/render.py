@@ -7,10 +7,10 @@ come back beside the answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ import orjson
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.media import is_media_uri, mime_type_of
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.rows import Row, RowBatch
 from airflow_batch_gemini.batch.template import Column, FilePart, Fixed, Members, Segment, Value
 from airflow_batch_gemini.batch.text import NoTextError, text_of
@@ -59,7 +60,7 @@ class Renderer:
         self._after_key, *after = fixed
         self._holes = list(zip(holes, after, strict=True))
 
-    def make(self, batch: RowBatch) -> tuple[list[str], list[bytes]]:
+    def make(self, batch: RowBatch) -> tuple[list[str], RequestLines]:
         """Return the key and the line of every row. Whether a key is used twice is not seen here.
 
         :raises RowError: naming the row, its key and the column, never what is in it.
@@ -69,7 +70,7 @@ class Renderer:
 
     def _keys(self, batch: RowBatch) -> list[str]:
         """Return the keys of the rows, checked one by one."""
-        keys: list[Any] = [row.get(self._key_column) for row in batch.rows]
+        keys = _values(batch.rows, self._key_column)
         if set(map(type, keys)) == {str} and lint.keys_are_fine(keys):
             return keys
         keys = []
@@ -82,24 +83,28 @@ class Renderer:
             keys.append(value)
         return keys
 
-    def _lines(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:
+    def _lines(self, batch: RowBatch, keys: Sequence[str]) -> RequestLines:
         try:
             lines = self._by_column(keys, batch.rows)
         except (_HoleError, NoTextError, TypeError):
             return self._by_row(batch, keys)  # which knows the row
-        return lines if max(map(len, lines), default=0) <= self._max_line else self._by_row(batch, keys)
+        fit = lines.size <= self._max_line or max(map(len, lines)) <= self._max_line
+        return lines if fit else self._by_row(batch, keys)
 
-    def _by_column(self, keys: Sequence[str], rows: Sequence[Row]) -> list[bytes]:
-        """Make all lines at once: a column is escaped in one go, and lines are joined without a loop of our own."""
-        pieces: list[Iterable[bytes]] = [repeat(_KEY), _escaped_column(keys), repeat(self._after_key)]
-        for hole, fixed in self._holes:
-            pieces += [self._column(hole, rows), repeat(fixed)]
-        return list(map(b"".join, zip(*pieces, strict=False)))
+    def _by_column(self, keys: Sequence[str], rows: Sequence[Row]) -> RequestLines:
+        """Make all lines at once: a column is escaped in one go, and all of them are joined in one."""
+        count, columns = len(rows), [(_escaped_column(keys), self._after_key)]
+        columns += [(self._column(hole, rows), fixed) for hole, fixed in self._holes]
+        pieces = [_KEY] * (count * (2 * len(columns) + 1))
+        for place, (column, fixed) in enumerate(columns):
+            pieces[2 * place + 1 :: 2 * len(columns) + 1] = column
+            pieces[2 * place + 2 :: 2 * len(columns) + 1] = [fixed] * count
+        return RequestLines(pieces, count=count)
 
     def _column(self, hole: Hole, rows: Sequence[Row]) -> list[bytes]:
         if not isinstance(hole, Column):
             return [hole(row) for row in rows]
-        values: list[Any] = [row.get(hole.name) for row in rows]
+        values = _values(rows, hole.name)
         if set(map(type, values)) != {str}:
             values = [
                 value if type(value) is str else self._null if value is None else text_of(value)
@@ -107,7 +112,7 @@ class Renderer:
             ]
         return _escaped_column(values)
 
-    def _by_row(self, batch: RowBatch, keys: Sequence[str]) -> list[bytes]:
+    def _by_row(self, batch: RowBatch, keys: Sequence[str]) -> RequestLines:
         lines = []
         for index, (key, row) in enumerate(zip(keys, batch.rows, strict=True)):
             try:
@@ -120,7 +125,7 @@ class Renderer:
                 detail = f"{len(line):,} bytes where {self._max_line:,} fit"
                 lint.refuse_row("GB108", row=batch.place(index), key=key, detail=detail)
             lines.append(line)
-        return lines
+        return RequestLines.of(lines)
 
     def _line(self, key: str, row: Row) -> bytes:
         out = [_KEY, _hole_text(key, "key"), self._after_key]
@@ -176,10 +181,22 @@ def _escaped(text: str) -> bytes:
     return orjson.dumps(text)[1:-1]
 
 
+def _values(rows: Sequence[Row], column: str) -> list[Any]:
+    """Return a column of *rows*; what a row leaves out is NULL."""
+    try:
+        return list(map(itemgetter(column), rows))
+    except KeyError:
+        return [row.get(column) for row in rows]
+
+
 def _escaped_column(values: Sequence[str]) -> list[bytes]:
     """Escape many texts at once, a character between them that JSON leaves as it is."""
-    pieces = _escaped(_BETWEEN.join(values)).split(_BETWEEN.encode())
-    return pieces if len(pieces) == len(values) else [_escaped(value) for value in values]
+    pieces = orjson.dumps(_BETWEEN.join(values)).split(_BETWEEN.encode())
+    if len(pieces) != len(values):
+        return [_escaped(value) for value in values]
+    pieces[0] = pieces[0][1:]  # the quotation marks around all of them
+    pieces[-1] = pieces[-1][:-1]
+    return pieces
 
 
 def _hole_text(value: Any, column: str) -> bytes:

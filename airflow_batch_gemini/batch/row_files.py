@@ -36,15 +36,15 @@ def jsonl_batches(stream: Reads, *, source: str, keep_lines: bool = False) -> It
         for start in range(0, len(block), limits.ROWS_PER_BATCH):
             lines, first = block[start : start + limits.ROWS_PER_BATCH], number + 1
             number += len(lines)
-            if blank or not all(map(bytes.strip, lines)):
-                lines, blank = _up_to_blank(lines, source, first, blank)
-            if lines and keep_lines:
-                lazy = _LazyRows(lines, source, first)
-                yield RowBatch(source=source, unit="line", first=first, rows=lazy, lines=lines)
-            elif lines:
-                yield RowBatch(
-                    source=source, unit="line", first=first, rows=_all_parsed(lines, source, first)
-                )
+            rows: Sequence[Row] | None = None if blank or keep_lines else _parsed_at_once(lines)
+            if rows is None:
+                if blank or not all(map(bytes.strip, lines)):
+                    lines, blank = _up_to_blank(lines, source, first, blank)
+                rows = _LazyRows(lines, source, first)
+                rows = rows if keep_lines else list(rows)
+            if lines:
+                raw = lines if keep_lines else None
+                yield RowBatch(source=source, unit="line", first=first, rows=rows, lines=raw)
 
 
 class _LazyRows(Sequence[Row]):
@@ -72,15 +72,13 @@ def _up_to_blank(lines: list[bytes], source: str, first: int, blank: int) -> tup
     return lines[:end], blank
 
 
-def _all_parsed(lines: Sequence[bytes], source: str, first: int) -> list[Row]:
-    """Parse lines in one go; where one is bad, one by one, to say which."""
+def _parsed_at_once(lines: Sequence[bytes]) -> list[Row] | None:
+    """Parse lines in one go; ``None`` where not every one is an object."""
     try:
         rows = list(map(orjson.loads, lines))
     except orjson.JSONDecodeError:
-        rows = []
-    if set(map(type, rows)) == {dict}:
-        return rows
-    return [_parsed(line, source, number) for number, line in enumerate(lines, first)]
+        return None
+    return rows if set(map(type, rows)) == {dict} else None
 
 
 def blocks(stream: Reads, source: str, *, keep_mark: bool = False) -> Iterator[list[bytes]]:

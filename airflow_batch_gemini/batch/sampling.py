@@ -16,6 +16,8 @@ from typing import Any
 
 import orjson
 
+from airflow_batch_gemini.batch.request_lines import RequestLines
+
 SAMPLE_ROWS = 20
 MAX_KEPT = 1024
 """Lines kept while others stream by."""
@@ -74,7 +76,7 @@ class SampledLine:
 
 
 class Sampler:
-    """Watches request lines stream by, and costs them next to nothing: a sum of lengths, and a look at a few lines.
+    """Watches request lines stream by, and costs them next to nothing: a look at a few lines.
 
     Lines are thought of as blocks of 1, 2, 4, 8 … lines, larger ones the more lines there are; of each block one line
     is kept, at a place within it that looks random, so that lines which take turns are not mistaken for all.
@@ -89,10 +91,10 @@ class Sampler:
         self._sizes: Counter[int] = Counter()
         self._seen = 0
 
-    def add(self, part: int, lines: Sequence[bytes]) -> None:
+    def add(self, part: int, lines: RequestLines) -> None:
         """Look at the next lines, which are in *part*."""
         self._rows[part] += len(lines)
-        self._sizes[part] += sum(map(len, lines))
+        self._sizes[part] += lines.size
         first, self._seen = self._seen, self._seen + len(lines)
         for block in range(first >> self._level, (self._seen - 1 >> self._level) + 1):
             row = _row_of(block, self._level)
@@ -124,10 +126,9 @@ class Sampler:
     def _thin_out(self) -> None:
         """Make blocks twice as large: of two lines that were kept, one is."""
         self._level += 1
-        kept, self._kept, self._kept_bytes = self._kept, {}, 0
-        for row, line in kept.items():
-            if row == _row_of(row >> self._level, self._level):
-                self._keep(line)
+        kept = self._kept.items()
+        self._kept = {row: line for row, line in kept if _stands_for(row, self._level)}
+        self._kept_bytes = sum(line.size for line in self._kept.values())
 
 
 def spread(
@@ -178,12 +179,19 @@ def _strata(lines: Sequence[SampledLine], count: int) -> Iterator[Sequence[Sampl
 def _row_of(block: int, level: int) -> int:
     """Return the row that stands for a block of ``2 ** level`` rows; of the very first block it is the first row."""
     for above in range(level, 0, -1):
-        block = 2 * block + (_bit(block, above) if block else 0)
+        block = 2 * block + _bit(block, above)
     return block
 
 
+def _stands_for(row: int, level: int) -> bool:
+    """Whether *row*, which stands for a block of half the size, stands for the block at *level* too."""
+    return row >> level - 1 & 1 == _bit(row >> level, level)
+
+
 def _bit(block: int, level: int) -> int:
-    """Toss a coin that always falls the same way for the same block (the finalizer of SplitMix64)."""
+    """Toss a coin that always falls the same way for the same block (the finalizer of SplitMix64): which half."""
+    if not block:
+        return 0
     mixed = (block * 64 + level + 1) * _MIX & _BITS64
     mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _BITS64
     return (mixed ^ mixed >> 27) >> 40 & 1

@@ -18,6 +18,7 @@ from airflow_batch_gemini.batch.estimating import estimate, worth_counting
 from airflow_batch_gemini.batch.names import location, model_path, project_id
 from airflow_batch_gemini.batch.pricing import Price, budget_of, price_of
 from airflow_batch_gemini.batch.progress import Progress
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.row_files import blocks
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, SampledLine, Sampler
 from airflow_batch_gemini.commands._reading import Bar, opened
@@ -129,7 +130,7 @@ def _estimate(options: argparse.Namespace, wish: Wish) -> BatchEstimate:
     )
 
 
-def _lines(options: argparse.Namespace) -> Iterator[Sequence[bytes]]:
+def _lines(options: argparse.Namespace) -> Iterator[RequestLines]:
     """Yield the lines of every file, which are one batch together."""
     from airflow_batch_gemini.hooks.source import opened_up
 
@@ -141,7 +142,7 @@ def _lines(options: argparse.Namespace) -> Iterator[Sequence[bytes]]:
             with opened_up(packed, source=file, told=progress.add) as stream:
                 for lines in blocks(stream, file):
                     whole = [line + b"\n" for line in lines if line.strip()]
-                    yield whole
+                    yield RequestLines.of(whole)
                     rows += len(whole)
                     bar.show(rows)
             bar.clear()

@@ -72,17 +72,22 @@ class ObjectWriter:
 
     def write(self, data: bytes) -> int:
         """Append *data*."""
-        self.writelines([data])
+        start, rest = 0, CHUNK_BYTES - self._pending_bytes
+        while len(data) - start >= rest:
+            self._pend(data[start : start + rest])
+            self.flush()
+            start, rest = start + rest, CHUNK_BYTES
+        self._pend(data[start:])
         return len(data)
 
     def writelines(self, lines: Sequence[bytes]) -> None:
         """Append *lines* one after the other, without anything between them."""
-        data = b"".join(lines)
+        self.write(b"".join(lines))
+
+    def _pend(self, data: bytes) -> None:
         self._pending.append(data)
         self._pending_bytes += len(data)
         self.size += len(data)
-        if self._pending_bytes >= CHUNK_BYTES:
-            self.flush()
 
     def flush(self) -> None:
         """Send what is pending; wait while two chunks are on their way, and raise what went wrong with the older."""
@@ -105,9 +110,9 @@ class ObjectWriter:
             self._sending.popleft().result()
 
     def _send(self, pieces: Sequence[bytes]) -> None:
-        for piece in pieces:
-            self._checksum.update(piece)
-            self._write(piece)
+        data = b"".join(pieces)  # of exactly a chunk the client's own buffer has nothing left to move
+        self._checksum.update(data)
+        self._write(data)
 
 
 def info_of(blob: Any) -> ObjectInfo:

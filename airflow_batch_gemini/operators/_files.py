@@ -23,6 +23,7 @@ from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.progress import Progress, duration
 from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.reuse import RowSet, Sieve, key_number
 from airflow_batch_gemini.batch.rows import Places, RowBatch
 from airflow_batch_gemini.batch.sampling import Sampler
@@ -153,14 +154,14 @@ class RequestFiles:
                     "was sent; that attempt goes on."
                 )
 
-    def _rendered(self, batches: Iterable[RowBatch], renderer: Maker) -> Iterator[Sequence[bytes]]:
+    def _rendered(self, batches: Iterable[RowBatch], renderer: Maker) -> Iterator[RequestLines]:
         for read in batches:
             batch = replace(read, before=self._places.rows)
             keys, lines = self._made(batch, renderer)
             self._places.add(batch)
             yield lines if self._sieve is None else self._sifted(self._sieve, keys, lines, batch.before)
 
-    def _made(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], list[bytes]]:
+    def _made(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], RequestLines]:
         """Return key and line of every row that is to be sent."""
         if self._on_lint == "drop":
             return self._made_or_dropped(batch, renderer)
@@ -168,7 +169,7 @@ class RequestFiles:
         self._keys.add(keys)
         return keys, lines
 
-    def _made_or_dropped(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], list[bytes]]:
+    def _made_or_dropped(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], RequestLines]:
         try:
             made = dict(enumerate(zip(*renderer.make(batch), strict=True)))
         except RowError:
@@ -178,7 +179,7 @@ class RequestFiles:
                 twice = lint.Finding(rule=lint.RULES["GB122"])
                 self._reject(batch.place(index), twice.rule.id, f"key {key[:100]!r}: {twice.said}")
                 del made[index]
-        return [key for key, _ in made.values()], [line for _, line in made.values()]
+        return [key for key, _ in made.values()], RequestLines.of([line for _, line in made.values()])
 
     def _row_by_row(self, batch: RowBatch, renderer: Maker) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Yield what can be made of a batch of which one row cannot; reject the others."""
@@ -203,13 +204,11 @@ class RequestFiles:
         self.broken[rule] += 1
         self._rejected.write([orjson.dumps({"key": key, "rule": rule, "message": said}) + b"\n"])
 
-    def _sifted(
-        self, sieve: Sieve, keys: Sequence[str], lines: Sequence[bytes], first: int
-    ) -> Sequence[bytes]:
+    def _sifted(self, sieve: Sieve, keys: Sequence[str], lines: RequestLines, first: int) -> RequestLines:
         sifted = sieve.sift(keys, lines)
         self._unsent.add((first + place, keys[place]) for place in sifted.unsent)
         self._copies.write(sifted.copies)
-        return sifted.lines
+        return RequestLines.of(sifted.lines)
 
     def _add(self, piece: Slice) -> None:
         if piece.opens or self._writer is None:
@@ -218,10 +217,10 @@ class RequestFiles:
                 created(self._hook, self._workspace.requests(len(self._rows)))
             )
             self._rows.append(0)
-        self._writer.writelines(piece.lines)
+        self._writer.write(piece.lines.data)
         self.sampler.add(len(self._rows) - 1, piece.lines)
         self._rows[-1] += len(piece.lines)
-        self._size += sum(map(len, piece.lines))
+        self._size += piece.lines.size
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
             self._tell(_SO_FAR)
 

@@ -13,6 +13,7 @@ from airflow_batch_gemini.batch.estimate import BatchEstimate, OutputTokens, Usd
 from airflow_batch_gemini.batch.estimating import estimate
 from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.pricing import PRICES, Price, budget_of, cost, price_of
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.sampling import PartSize, SampledLine, Sampler
 from airflow_batch_gemini.exceptions import ConfigurationError, GateError
 
@@ -32,7 +33,7 @@ def line(text: int, *parts: dict[str, Any], **config: Any) -> bytes:
 def sampled(*parts: list[bytes], most: int = 1024) -> tuple[tuple[PartSize, ...], tuple[SampledLine, ...]]:
     sampler = Sampler(max_kept=most)
     for part, lines in enumerate(parts):
-        sampler.add(part, lines)
+        sampler.add(part, RequestLines.of(lines))
     return sampler.sizes, sampler.kept
 
 

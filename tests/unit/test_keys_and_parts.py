@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_batch_gemini.batch.keys import Duplicate, KeyMemory, first_duplicate
 from airflow_batch_gemini.batch.parts import MAX_BYTES, MAX_ROWS, Limits, slices
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.exceptions import ConfigurationError
 
 KEYS = st.lists(st.text(max_size=3), max_size=60)
@@ -54,7 +55,7 @@ def test_parts_keep_every_line_in_order_and_every_limit(
 ) -> None:
     """A part ends only where the next line would not fit."""
     parts: list[list[bytes]] = []
-    for piece in slices(batches, Limits(rows=rows, size=size)):
+    for piece in slices(map(RequestLines.of, batches), Limits(rows=rows, size=size)):
         assert piece.lines
         if piece.opens:
             parts.append([])
@@ -69,10 +70,21 @@ def test_parts_keep_every_line_in_order_and_every_limit(
 
 
 def test_a_batch_that_fits_is_not_copied() -> None:
-    """The common case costs one sum."""
-    lines = [b"a", b"b"]
+    """The common case costs a comparison."""
+    lines = RequestLines.of([b"a", b"b"])
     [piece] = slices([lines], Limits())
-    assert piece.lines == lines
+    assert piece.lines is lines
+
+
+def test_lines_of_several_pieces_are_joined_once_and_shown_one_by_one() -> None:
+    """Whatever is asked of them, they are what they would be as a list."""
+    lines = [b"a1\n", b"b2\n", b"c3\n"]
+    made = RequestLines([b"a", b"1\n", b"b", b"2\n", b"c", b"3\n"], count=3)
+    assert (made.data, made.size, len(made), list(made)) == (b"".join(lines), 9, 3, lines)
+    assert (made[1], made[-1], list(made[1:]), list(made[:0])) == (lines[1], lines[-1], lines[1:], [])
+    with pytest.raises(IndexError):
+        made[3]
+    assert (list(RequestLines.of([])), RequestLines.of([]).data) == ([], b"")
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 1.5, "1", None])

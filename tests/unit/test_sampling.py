@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.sampling import MAX_KEPT, PartSize, SampledLine, Sampler, spread
 
 IMAGE = {"fileData": {"fileUri": "gs://b/a.png", "mimeType": "image/png"}}
@@ -25,7 +26,7 @@ def line(number: int, *parts: dict[str, object], length: int = 10) -> bytes:
 def sampler(*batches: list[bytes], part: int = 0, max_kept: int = MAX_KEPT) -> Sampler:
     made = Sampler(max_kept=max_kept)
     for batch in batches:
-        made.add(part, batch)
+        made.add(part, RequestLines.of(batch))
     return made
 
 
@@ -56,7 +57,7 @@ def test_memory_is_bounded_by_bytes_as_well() -> None:
     """Lines with files inside are megabytes each."""
     made = Sampler(max_kept_bytes=5000)
     for number in range(300):
-        made.add(0, [line(number, length=1000)])
+        made.add(0, RequestLines.of([line(number, length=1000)]))
     assert 1 <= len(made.kept) <= 4
     assert sum(kept.size for kept in made.kept) <= 5000
 
@@ -64,15 +65,15 @@ def test_memory_is_bounded_by_bytes_as_well() -> None:
 def test_a_single_line_beyond_the_bound_is_kept() -> None:
     """Something must stand for the others."""
     made = Sampler(max_kept_bytes=10)
-    made.add(0, [line(0), line(1), line(2)])
+    made.add(0, RequestLines.of([line(0), line(1), line(2)]))
     assert len(made.sample()) == 1
 
 
 def test_every_part_is_measured_whole() -> None:
     """Sizes are of all lines, not of those that are kept."""
     made = Sampler(max_kept=2)
-    made.add(0, [b"12\n"] * 10)
-    made.add(1, [b"1\n"] * 5)
+    made.add(0, RequestLines.of([b"12\n"] * 10))
+    made.add(1, RequestLines.of([b"1\n"] * 5))
     assert made.sizes == (PartSize(part=0, rows=10, size=30), PartSize(part=1, rows=5, size=10))
 
 
@@ -101,7 +102,7 @@ def test_the_sample_is_spread_over_sizes_and_parts() -> None:
     """Each of twenty size classes and each part gives its share."""
     made = Sampler()
     for part in range(4):
-        made.add(part, [line(number, length=number) for number in range(250)])
+        made.add(part, RequestLines.of([line(number, length=number) for number in range(250)]))
     sample = made.sample(20)
     assert Counter(found.part for found in sample) == {0: 5, 1: 5, 2: 5, 3: 5}
     sizes = sorted(found.size for found in sample)
@@ -153,7 +154,7 @@ def test_choosing_again_from_the_same_lines_gives_the_same() -> None:
 
 def test_watching_costs_next_to_nothing() -> None:
     """A million lines take a small part of a second, where preparing them takes seconds."""
-    batch = [line(number, length=400) for number in range(1000)]
+    batch = RequestLines.of([line(number, length=400) for number in range(1000)])
     made = Sampler()
     began = time.process_time()
     for _ in range(1000):
