@@ -25,6 +25,7 @@ from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, Sour
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
     column_of,
+    grow,
     insert,
     outcome_of,
     retry,
@@ -231,6 +232,16 @@ class WarehouseHook(GoogleBaseHook):
             columns=tuple(map(column_of, found.schema)),
             description=found.description or "",
         )
+
+    def grow_table(self, table: TableName, columns: Sequence[Column]) -> None:
+        """Give the STRUCTs of *table* the fields that *columns* have and they lack; nothing else is changed.
+
+        No statement does that, and no job. Of two at a time one is refused and looks again at what the other left.
+
+        :param columns: as they have to become; what is there must be the beginning of it.
+        """
+        with translated(LandingError, f"adding fields to table {table}"):
+            grow(self.client(table.project), table, columns)
 
     def expire_table(self, table: TableName, *, seconds: float) -> None:
         """Let BigQuery delete *table* by itself, *seconds* from now."""

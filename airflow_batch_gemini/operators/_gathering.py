@@ -42,6 +42,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         datasets = [*(table.dataset_name for table in columns), dataset]
         location = _one_location(operator, warehouse, datasets, jobs)
         found = {table: warehouse.table_info(table) for table in columns}
+        there = found[results]
         lacks = tuple(
             (table, lacking_columns(table, named, found[table])) for table, named in columns.items()
         )
@@ -62,7 +63,8 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             ),
             asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
             lacking=lacks,
-            made=found[results] is not None and found[errors] is not None,
+            found=there.columns if there else (),
+            made=there is not None and found[errors] is not None,
             view=due_view(operator, warehouse, results, wanted),
             jobs=tuple(job.job for job in jobs),
             landing=tables,

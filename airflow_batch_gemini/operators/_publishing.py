@@ -40,8 +40,10 @@ class Publishing:
         )
 
     def publish(self, *, batch_date: str) -> None:
-        """Give the tables the columns they lack, then publish results, errors and the round's row at once."""
+        """Give the tables what they lack, then publish results, errors and the round's row at once."""
         plan = self.steps.plan
+        if plan.growing:
+            self.steps.warehouse.grow_table(plan.results, plan.growing)
         if (extend := plan.extend()) is not None:
             self.steps.take("extend", extend)
         row = telling.row(plan, self.counted, self.landed, price=self.price, batch_date=batch_date)

@@ -60,7 +60,7 @@ def due_view(
 ) -> TableName | None:
     """Return the view of the newest answers when it has to be made."""
     view = latest.view_of(results)
-    if operator.latest_view and latest.is_due(warehouse.table_info(view), {one.name for one in columns}):
+    if operator.latest_view and latest.is_due(warehouse.table_info(view), columns):
         return view
     return None
 

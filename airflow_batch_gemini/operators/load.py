@@ -41,9 +41,10 @@ class GeminiBatchLoadOperator(BaseOperator):
     Rows of a job that failed or was cancelled are landed as far as it answered them; the rest is ``missing``.
     Landing tables stay for seven days.
 
-    The properties of the response schema become typed columns. Tables that are there are given the columns they lack
-    and are never changed otherwise; one that has a property as another type is refused before the first job. A line
-    that repeats another request than was sent for its key is ``mismatched``: nobody's answer.
+    The properties of the response schema become typed columns. Tables that are there are given the columns they lack,
+    and their STRUCTs the fields, and are never changed otherwise; one that has a property as another type is refused
+    before the first job. A line that repeats another request than was sent for its key is ``mismatched``: nobody's
+    answer.
 
     An output that is not whole is never taken for one that is. The load fails, publishes nothing and says what is
     missing when a shard is absent, a line cannot be read (see *max_corrupt_lines*), a line carries a key that was not
@@ -53,7 +54,7 @@ class GeminiBatchLoadOperator(BaseOperator):
 
     :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job, and that must have ended.
     :param results_table: ``project.dataset.table`` for succeeded rows; created when missing, extended when it lacks
-        columns.
+        columns or fields.
     :param errors_table: for all other rows; by default the results table's name with ``_errors``.
     :param batches_table: for one row a round: rows by outcome, tokens, cost beside the estimate, and when it came to
         which stage; published together with the results. By default the results table's name with ``_batches``;

@@ -18,6 +18,7 @@ from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.sql import latest
 from airflow_batch_gemini.sql.audit import audit, standings_after
 from airflow_batch_gemini.sql.batches import BatchRow
+from airflow_batch_gemini.sql.growing import growing
 from airflow_batch_gemini.sql.landing import query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, classify
 from airflow_batch_gemini.sql.parts import NOTHING_ASIDE, AsidePlan, LandingJob, PartPlan
@@ -62,6 +63,8 @@ class LoadPlan:
     asides: AsidePlan = NOTHING_ASIDE
     lacking: tuple[tuple[TableName, tuple[Column, ...]], ...] = ()
     """What the tables that are there do not have yet."""
+    found: tuple[Column, ...] = ()
+    """What the results table has already."""
     made: bool = False
     """Whether results and errors tables are there."""
     view: TableName | None = None
@@ -172,6 +175,11 @@ class LoadPlan:
         return query("\n".join(statements)) if statements else None
 
     @property
+    def growing(self) -> tuple[Column, ...]:
+        """Return the columns of the results table that have to get fields, as they have to become."""
+        return growing(results_columns(self.manifest), self.found)
+
+    @property
     def loaded(self) -> LoadedBatch:
         """Where the rows of all rounds stand."""
         return LoadedBatch(
@@ -193,6 +201,7 @@ class LoadPlan:
                 outcomes=self.outcomes,
                 published=self.published,
                 columns=results_columns(self.manifest)[len(RESULTS) :],
+                found=self.found,
                 row=BatchRow(table=self.batches, values=row) if self.batches and row else None,
             )
         )

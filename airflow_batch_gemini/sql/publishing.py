@@ -10,6 +10,7 @@ from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.repair import MAX_ROUNDS
 from airflow_batch_gemini.sql.batches import BatchRow
+from airflow_batch_gemini.sql.growing import item
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, LoadedBatch, create
 
@@ -40,6 +41,7 @@ def publish(
     outcomes: TableName,
     published: TableName,
     columns: Sequence[Column] = (),
+    found: Sequence[Column] = (),
     row: BatchRow | None = None,
 ) -> str:
     """Return the script that makes both tables say of this round what *outcomes* says, and that of batches, too.
@@ -56,6 +58,7 @@ def publish(
     one was prepared anew since.
 
     :param columns: of the results table, beside those that every result has.
+    :param found: what the results table has already; its STRUCTs keep their shape.
     :param row: what the table of batches is to say of this round; ``None``: there is no such table.
     """
     every = (*RESULTS, *columns)
@@ -69,7 +72,7 @@ def publish(
             _take_turn(published, publication.round, string_literal(attempt)),
             # What a later round adds to must be there, of the same preparation, before it adds anything.
             *([_adds_up(publication)] if publication.round else []),
-            _merge_results(publication, every, outcomes),
+            _merge_results(publication, every, found, outcomes),
             _merge_errors(publication, outcomes),
             _adds_up(publication),
             *([row.merge(round=publication.round, batch=publication.batch)] if row else []),
@@ -106,11 +109,13 @@ FROM {table}
 WHERE round = {number} AND attempt = {attempt};"""
 
 
-def _merge_results(publication: Publication, columns: Sequence[Column], outcomes: TableName) -> str:
-    names = ", ".join(identifier(column.name) for column in columns if column.name != _LOADED_AT)
+def _merge_results(
+    publication: Publication, columns: Sequence[Column], found: Sequence[Column], outcomes: TableName
+) -> str:
+    items = ", ".join(item(column, found) for column in columns if column.name != _LOADED_AT)
     return f"""MERGE {identifier(str(publication.batch.results))} AS target
 USING (
-  SELECT {names}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
+  SELECT {items}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
   FROM {identifier(str(outcomes))}
   WHERE outcome = 'succeeded'
 ) AS source
