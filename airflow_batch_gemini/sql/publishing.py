@@ -32,6 +32,8 @@ class Publication:
     rows: int
     """Of all rounds."""
     round: int = 0
+    whole: bool = False
+    """It has every row of the batch as all its rounds left it: what is there of the batch gives way, whatever round."""
 
 
 def publish(
@@ -160,6 +162,8 @@ def _adds_up(publication: Publication) -> str:
 
 
 def _no_newer(publication: Publication) -> str:
+    if publication.whole:
+        return "TRUE"
     return f"(IFNULL(target.round, 0) <= {publication.round} OR {_of_another(publication)})"
 
 
@@ -171,9 +175,10 @@ def _leave_out_what_is_gone(publication: Publication) -> str:
     """Only the first round has all rows: what a later one does not have is none of its business."""
     if publication.round:
         return ""
+    its = "TRUE" if publication.whole else f"(IFNULL(target.round, 0) = 0 OR {_of_another(publication)})"
     return f"""
 WHEN NOT MATCHED BY SOURCE AND target.batch_id = {string_literal(publication.batch.batch_id)}
-  AND (IFNULL(target.round, 0) = 0 OR {_of_another(publication)}) THEN DELETE"""
+  AND {its} THEN DELETE"""
 
 
 def _differs(columns: Sequence[Column]) -> str:
