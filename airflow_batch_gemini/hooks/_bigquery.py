@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.landing import Column, JobOutcome, WarehouseJob, outcome_of_error, redacted
 from airflow_batch_gemini.batch.names import TableName
-from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, ServiceError
+from airflow_batch_gemini.exceptions import (
+    ConfigurationError,
+    GeminiBatchError,
+    InvalidNameError,
+    ServiceError,
+)
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -117,7 +122,17 @@ def outcome_of(job: Any) -> JobOutcome:
         rows=None if rows is None else int(rows),
         bad_lines=int(loaded.get("badRecords") or 0),
         ended=None if job.ended is None else job.ended.timestamp(),
+        read=tables_read(job),
     )
+
+
+def tables_read(job: Any) -> tuple[TableName, ...]:
+    """Return what tables a finished query read; one that has no name by our grammar, like a wildcard's, is left out."""
+    found = []
+    for one in getattr(job, "referenced_tables", ()):
+        with suppress(InvalidNameError):
+            found.append(TableName(one.project, one.dataset_id, one.table_id))
+    return tuple(dict.fromkeys(found))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from airflow_batch_gemini.hooks._bigquery import (
     insert,
     outcome_of,
     retry,
+    tables_read,
     translated,
 )
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
@@ -184,6 +185,7 @@ class WarehouseHook(GoogleBaseHook):
         params: Mapping[str, Any] | None = None,
         page_size: int = 5000,
         on_total: Callable[[int], None] | None = None,
+        on_read: Callable[[Sequence[TableName]], None] | None = None,
         failure: type[GeminiBatchError] = SourceError,
     ) -> Iterator[dict[str, Any]]:
         """Run a query and yield its rows as dicts, one page in memory at a time.
@@ -191,6 +193,7 @@ class WarehouseHook(GoogleBaseHook):
         :param params: named parameters (``@name``), as :func:`~airflow_batch_gemini.batch.parameters.query_parameters`
             reads them.
         :param on_total: told how many rows there are, before the first of them.
+        :param on_read: told which tables the query read, before the first row.
         """
         from google.cloud.bigquery import QueryJobConfig
 
@@ -202,6 +205,8 @@ class WarehouseHook(GoogleBaseHook):
             rows = query.result(page_size=page_size)
             if on_total is not None:
                 on_total(int(rows.total_rows or 0))
+            if on_read is not None:
+                on_read(tables_read(query))
             for row in rows:
                 yield dict(row.items())
 
