@@ -87,10 +87,6 @@ class Report:
         document["canary"] = None if self.canary is None else self.canary.to_dict()
         return document
 
-    def counts(self) -> dict[str, Any]:
-        """Return what an asset event tells those who wait for the results."""
-        return counts_of(self.to_dict())
-
     def to_json(self) -> bytes:
         """Render ``report.json``."""
         return json.dumps(self.to_dict(), indent=1, sort_keys=True).encode()
@@ -169,7 +165,10 @@ class Report:
 
 
 def counts_of(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an asset event tells of a report, as XCom keeps it."""
+    """Return what an asset event tells those who wait for the results.
+
+    :param report: as XCom keeps it.
+    """
     later = {"round": report["round"], "standing": dict(report["standing"])} if report["round"] else {}
     return {
         "batch_id": report["batch_id"],

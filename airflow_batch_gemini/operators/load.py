@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, conf
+from airflow.sdk import BaseOperator, conf
 
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
@@ -203,10 +203,6 @@ class GeminiBatchLoadOperator(BaseOperator):
         """Raise unless the counts add up; return what a person should know."""
         audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
         notes = [*check_answered(plan.jobs_by_part, counted.answered), *check_echoes(counted)]
-        if plan.holds:
-            self.log.info(
-                "The rows are held back in %s and %s until they are published.", plan.results, plan.errors
-            )
         for note in notes:
             self.log.warning("%s", note)
         return notes
@@ -214,13 +210,14 @@ class GeminiBatchLoadOperator(BaseOperator):
     def _tell(self, context: Context, plan: LoadPlan, report: Report) -> dict[str, Any]:
         """Write ``report.json``, move the ledgers on, tell the log and the outlets."""
         from airflow_batch_gemini.operators._gathering import keep_report
+        from airflow_batch_gemini.operators._lineage import tell_outlets
 
         keep_report(self, plan, report)
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra.update(report.counts())
+        tell_outlets(context, self.outlets, report.to_dict())
         for line in report.lines():
             self.log.info("%s", line)
+        if plan.holds:
+            self.log.info("These rows are held back until all rounds are published.")
         return report.to_dict()
 
     def _batch_date(self, context: Context) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, conf
+from airflow.sdk import BaseOperator, conf
 
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.quality import QualityGates
-from airflow_batch_gemini.batch.report import counts_of, newest
+from airflow_batch_gemini.batch.report import newest
 from airflow_batch_gemini.batch.report_table import report_lines
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ class GeminiBatchPublishOperator(BaseOperator):
 
     def _tell(self, context: Context, plan: LoadPlan, report: dict[str, Any]) -> dict[str, Any]:
         """Tell the log and the outlets."""
+        from airflow_batch_gemini.operators._lineage import tell_outlets
+
         tables = {**report["tables"], "results": str(plan.results), "errors": str(plan.errors)}
         report = {**report, "tables": tables}
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra.update(counts_of(report))
+        tell_outlets(context, self.outlets, report)
         for line in report_lines(report):
             self.log.info("%s", line)
         return report

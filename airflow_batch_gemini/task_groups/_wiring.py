@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from airflow.sdk import Asset, TaskGroup, task
+from airflow.sdk import Context, TaskGroup, task
 
-from airflow_batch_gemini.batch.report import counts_of, newest
+from airflow_batch_gemini.batch.report import newest
 from airflow_batch_gemini.operators.cancel import GeminiBatchCancelOperator
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 from airflow_batch_gemini.operators.publish import GeminiBatchPublishOperator
@@ -100,10 +100,10 @@ def wire_repair(group: TaskGroup, batch: Any, loaded: Any, wish: Wish, *, rounds
 
 def told(reports: Sequence[Mapping[str, Any] | None], **context: Any) -> dict[str, Any]:
     """Return the report of the last round that was not skipped, and tell the outlets of it, once for all rounds."""
+    from airflow_batch_gemini.operators._lineage import tell_outlets
+
     report = newest(reports)
-    for outlet in context["task"].outlets:
-        if isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(counts_of(report))
+    tell_outlets(cast("Context", context), context["task"].outlets, report)
     return report
 
 
