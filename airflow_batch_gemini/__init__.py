@@ -63,7 +63,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "operators": modules(
-            "operators.prepare", "operators.submit", "operators.load", "operators.repair", "operators.cancel"
+            "operators.prepare",
+            "operators.submit",
+            "operators.load",
+            "operators.repair",
+            "operators.publish",
+            "operators.cancel",
         ),
         "sensors": modules("sensors.job"),
         "hooks": modules("hooks.gemini_batch", "hooks.workspace", "hooks.warehouse"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 PASSES = 5
@@ -60,6 +62,57 @@ def others(lines: Sequence[bytes]) -> dict[str, float]:
         "pydantic": validating[0],
         "pydantic_cpu": validating[1],
     }
+
+
+def read_with_pandas(folder: str) -> dict[str, Any]:
+    """Read the predictions in *folder* as Google's notebooks do, and return what it took.
+
+    Every file by ``read_json``, then the candidates of each response as columns. A process that would take more than
+    the machine has free is stopped there, before it takes from others; it then tells no ``rows``.
+    """
+    import gcsfs
+    import pandas as pd
+
+    files = gcsfs.GCSFileSystem(token="anon")
+    resource.setrlimit(resource.RLIMIT_DATA, (_free(), resource.RLIM_INFINITY))
+    received, idle, began = count_received(), peak(), time.monotonic()
+    rows: int | None = 0
+    try:
+        frames = []
+        for path in files.glob(f"{folder}/predictions*.jsonl*"):
+            frame = pd.read_json(f"gs://{path}", lines=True, storage_options={"token": "anon"})
+            frames.append(frame.join(pd.json_normalize(frame["response"], "candidates")))
+        rows = len(pd.concat(frames))
+    except MemoryError:
+        rows = None
+    took = time.monotonic() - began
+    return {"rows": rows, "seconds": took, "over_idle": peak() - idle, "received": received[0]}
+
+
+def _free() -> int:
+    """Return the bytes of memory that the machine has left."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def count_received() -> list[int]:
+    """Count every byte that a socket of this process receives from now on, asyncio's included."""
+    total, receive, receive_into = [0], socket.socket.recv, socket.socket.recv_into
+
+    def recv(self: socket.socket, *arguments: Any) -> bytes:
+        data = receive(self, *arguments)
+        total[0] += len(data)
+        return data
+
+    def recv_into(self: socket.socket, *arguments: Any) -> int:
+        count = receive_into(self, *arguments)
+        total[0] += count
+        return count
+
+    # A meter, in this process only.
+    socket.socket.recv = recv  # type: ignore[assignment,method-assign]
+    socket.socket.recv_into = recv_into  # type: ignore[assignment,method-assign]
+    return total
 
 
 def peak() -> int:

@@ -1,6 +1,8 @@
 """What loading costs the worker: memory over idle, bytes received and seconds, for ever more rows of 1 to 5 kB.
 
 The local cloud runs in a process of its own, and each load in another; the predictions never pass through the latter.
+Beside it a third process reads the same predictions with pandas, as Google's notebooks do: it has the answers in its
+memory then, and no table yet.
 
     python benchmarks/load.py [ROWS ...]
 """
@@ -10,8 +12,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,8 @@ import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from beside import count_received, peak, read_with_pandas
 
 from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.ledger import Ledger
@@ -98,7 +100,7 @@ def lay_out(cloud: LocalCloud, rows: int) -> dict[str, Any]:
         with storage.writer(uri.bucket, uri.name) as file:
             file.write(data)
     size = storage.stat(predictions.bucket, predictions.name).size
-    return {"batch": manifest.ref.to_dict(), "size": size}
+    return {"batch": manifest.ref.to_dict(), "size": size, "folder": folder}
 
 
 def tiny_job(cloud: LocalCloud, places: Workspace) -> tuple[str, str]:
@@ -173,24 +175,6 @@ def load(batch: str) -> None:
     print(json.dumps(found))
 
 
-def peak() -> int:
-    """Return the most memory this process ever held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def count_received() -> list[int]:
-    """Count every byte that a socket of this process reads from now on."""
-    total, read = [0], socket.SocketIO.readinto
-
-    def readinto(self: socket.SocketIO, buffer: Any) -> int | None:
-        count = read(self, buffer)
-        total[0] += count or 0
-        return count
-
-    socket.SocketIO.readinto = readinto  # type: ignore[method-assign]  # a meter, in this process only
-    return total
-
-
 # ---------------------------------------------------------------------------------------------------- the table
 
 
@@ -202,21 +186,39 @@ def main(sizes: list[int]) -> None:
             if cloud.stdin is None or cloud.stdout is None:
                 raise RuntimeError("the local cloud has no pipes")
             environment = {**os.environ, **json.loads(cloud.stdout.readline()), "AIRFLOW_HOME": folder}
-            print(f"{'rows':>9} {'predictions':>12} {'seconds':>8} {'memory over idle':>17} {'received':>10}")
+            print(
+                f"{'rows':>9} {'predictions':>12} {'by':>7} {'seconds':>8} {'memory over idle':>17} {'received':>12}"
+            )
             for rows in sizes:
                 print(rows, file=cloud.stdin, flush=True)
                 laid = json.loads(cloud.stdout.readline())
-                loading = [sys.executable, __file__, "--load", json.dumps(laid["batch"])]
-                done = subprocess.run(loading, env=environment, check=True, capture_output=True, text=True)
-                found = json.loads(done.stdout.splitlines()[-1])
+                found = child(environment, "--load", json.dumps(laid["batch"]))
                 if found["outcomes"]["succeeded"] != rows:
                     raise RuntimeError(f"{rows} rows were to succeed: {found['outcomes']}")
-                print(
-                    f"{rows:>9,} {laid['size'] / MEGA:>9.0f} MB {found['seconds']:>8.1f} "
-                    f"{found['over_idle'] / MEGA:>14.0f} MB {found['received'] / 1000:>7.0f} kB",
-                    flush=True,
-                )
+                report(rows, laid["size"], "load", found)
+                beside = child(environment, "--pandas", laid["folder"])
+                if beside["rows"] not in (rows, None):
+                    raise RuntimeError(f"pandas was to read {rows} rows, not {beside['rows']}")
+                report(rows, laid["size"], "pandas", beside)
             cloud.stdin.close()
+
+
+def report(rows: int, size: int, by: str, found: dict[str, Any]) -> None:
+    """Print one line; more than the machine has is said to be more."""
+    more = "" if found.get("rows", rows) is not None else "  and then had no memory left"
+    print(
+        f"{rows:>9,} {size / MEGA:>9.0f} MB {by:>7} {found['seconds']:>8.1f} "
+        f"{found['over_idle'] / MEGA:>14,.0f} MB {found['received'] / MEGA:>9,.1f} MB{more}",
+        flush=True,
+    )
+
+
+def child(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """Run this file again and return what its last line says."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":
@@ -225,5 +227,7 @@ if __name__ == "__main__":
             serve(data_dir)
         case ["--load", batch]:
             load(batch)
+        case ["--pandas", folder]:
+            print(json.dumps(read_with_pandas(folder)))
         case sizes:
             main([int(size.replace("_", "")) for size in sizes] or list(ROWS))

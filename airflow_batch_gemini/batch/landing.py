@@ -83,6 +83,8 @@ class JobOutcome:
     """Lines that a load job left out because it could not read them."""
     ended: float | None = None
     """Epoch seconds by BigQuery's clock, once it is done."""
+    read: tuple[TableName, ...] = ()
+    """Tables that a finished query read, as far as BigQuery says: of more than fifty not all, of a cached one none."""
 
     @property
     def failed(self) -> bool:

@@ -34,21 +34,18 @@ class Lineage:
 
 
 def of_preparation(
-    manifest: Manifest, *, table: TableName | None, source_uri: str | Iterable[str] | None
+    manifest: Manifest, *, tables: Iterable[TableName], source_uri: str | Iterable[str] | None
 ) -> Lineage:
     """Return the lineage of a preparation: its source, as far as it has a name, and its requests.
 
-    The tables that a query reads are known to BigQuery only.
-
-    :param table: the table that was read.
+    :param tables: those that were read: the one that was named, or what BigQuery says that the query read.
     :param source_uri: files that were read, of which those on Cloud Storage are told; of a pattern the part before its
         first wildcard.
     """
     uris = [source_uri] if isinstance(source_uri, str) else list(source_uri or ())
     patterns = [GcsUri.parse(uri) for uri in uris if uri.startswith("gs://")]
     files = [Data(GcsUri(one.bucket, fixed_prefix(one.name).rstrip("/"))) for one in patterns]
-    tables = [Data(table)] if table is not None else []
-    return Lineage(inputs=tuple(dict.fromkeys([*tables, *files])), outputs=requests_of(manifest))
+    return Lineage(inputs=tuple(dict.fromkeys([*map(Data, tables), *files])), outputs=requests_of(manifest))
 
 
 def requests_of(manifest: Manifest) -> tuple[Data, ...]:

@@ -73,7 +73,7 @@ def check_quality(
     """Raise when a gate that is set finds more rows than it lets through. Called before anything is published.
 
     :param outcomes: rows by outcome, of the whole batch, as they will stand once this round is published.
-    :param table: holds what this round came to, row by row.
+    :param table: holds what this round, or all of them, came to, row by row.
     :param answers: the tables with the raw answers of this round.
     """
     failed = [one for one in _findings(outcomes, gates) if not one.passed]
@@ -83,7 +83,7 @@ def check_quality(
     shown = ", ".join(answers[:3]) + (f" and {len(answers) - 3} more" if len(answers) > 3 else "")
     raise QualityError(
         f"Of {failed[0].rows:,} rows {whole}{'; '.join(map(str, failed))}. Nothing was published; what the job "
-        f"answered is paid for and kept. Look at {table} for the outcome and the reason of every row of this round"
+        f"answered is paid for and kept. Look at {table} for outcomes and reasons"
         f"{f', and at {shown} for the raw answers' if shown else ''}: both stay for seven days. To publish all the "
         f"same, raise {' and '.join(one.argument for one in failed)} and clear this task, which buys nothing. To buy "
         "other answers, correct the template or the rows and clear prepare."

@@ -87,16 +87,6 @@ class Report:
         document["canary"] = None if self.canary is None else self.canary.to_dict()
         return document
 
-    def counts(self) -> dict[str, Any]:
-        """Return what an asset event tells those who wait for the results."""
-        return {
-            "batch_id": self.batch_id,
-            "rows": self.rows,
-            **{name: count for name, count in self.outcomes.items() if count},
-            "cost_usd": self.to_dict()["cost_usd"],
-            **({"round": self.round, "standing": dict(self.standing)} if self.round else {}),
-        }
-
     def to_json(self) -> bytes:
         """Render ``report.json``."""
         return json.dumps(self.to_dict(), indent=1, sort_keys=True).encode()
@@ -172,6 +162,27 @@ class Report:
     def lines(self) -> list[str]:
         """Return the small table that ends the log of the load."""
         return report_lines(self.to_dict())
+
+
+def counts_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an asset event tells those who wait for the results.
+
+    :param report: as XCom keeps it.
+    """
+    later = {"round": report["round"], "standing": dict(report["standing"])} if report["round"] else {}
+    return {
+        "batch_id": report["batch_id"],
+        "rows": report["rows"],
+        **{name: count for name, count in report["outcomes"].items() if count},
+        "cost_usd": report["cost_usd"],
+        **later,
+    }
+
+
+def newest(reports: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return the report of the last round that was not skipped: its ``standing`` is that of the rows of all rounds."""
+    *_, last = (report for report in reports if report is not None)
+    return dict(last)
 
 
 def round_of(row: Mapping[str, Any]) -> dict[str, Any]:

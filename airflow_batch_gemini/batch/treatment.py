@@ -18,13 +18,17 @@ LEAST_THINKING = 512
 _CONFIGS = ("generationConfig", "generation_config")
 TOKENS = tuple((config, tokens) for config in _CONFIGS for tokens in ("maxOutputTokens", "max_output_tokens"))
 """Where a request says how many tokens its answer may have; both spellings mean the same."""
-BUDGETS = tuple(
-    (config, thinking, budget)
-    for config in _CONFIGS
-    for thinking in ("thinkingConfig", "thinking_config")
-    for budget in ("thinkingBudget", "thinking_budget")
+_THINKINGS = tuple(
+    (config, thinking) for config in _CONFIGS for thinking in ("thinkingConfig", "thinking_config")
 )
+BUDGETS = tuple((*place, budget) for place in _THINKINGS for budget in ("thinkingBudget", "thinking_budget"))
 """Where it says how many of them may be thoughts."""
+LEVELS = tuple((*place, level) for place in _THINKINGS for level in ("thinkingLevel", "thinking_level"))
+"""Where it says in a word how much the model may think; newer models take that instead."""
+HIGH_LEVELS = ("HIGH", "MEDIUM")
+"""Levels that are lowered, in any case of letters, as Google's clients take them."""
+LOW_LEVEL = "LOW"
+"""The lowest level that every model takes which takes levels. Source: Vertex AI, *Thinking*, the table of levels."""
 SYSTEMS = ("systemInstruction", "system_instruction")
 CORRECTION = {
     "text": "Answer with nothing but JSON that fits the response schema: every required property, each value of its "
@@ -92,6 +96,10 @@ def _more_tokens(request: Mapping[str, Any], treatment: Treatment) -> Mapping[st
         budget = _whole(at(request, *place))
         if budget is not None and budget > LEAST_THINKING:
             return _with(request, place, max(budget // treatment.times, LEAST_THINKING))
+    for place in LEVELS:
+        level = at(request, *place)
+        if isinstance(level, str) and level.upper() in HIGH_LEVELS:
+            return _with(request, place, LOW_LEVEL)
     return None
 
 

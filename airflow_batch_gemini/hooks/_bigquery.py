@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.landing import Column, JobOutcome, WarehouseJob, outcome_of_error, redacted
-from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, ServiceError
+from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.exceptions import (
+    ConfigurationError,
+    GeminiBatchError,
+    InvalidNameError,
+    ServiceError,
+)
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 60.0
 RETRY_SECONDS = 180.0
+_PATCH_TRIES = 5
 
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
@@ -33,6 +40,51 @@ def column_of(found: SchemaField) -> Column:
     fields = tuple(map(column_of, found.fields))
     kind = _LEGACY.get(found.field_type, found.field_type)
     return Column(found.name, kind, found.mode, fields, found.description or "")
+
+
+def grow(client: Client, table: TableName, columns: Sequence[Column]) -> None:
+    """Patch the schema of *table* until its STRUCTs have the fields of *columns*."""
+    from google.api_core.exceptions import PreconditionFailed
+
+    become = {column.name.casefold(): column for column in columns}
+    for _ in range(_PATCH_TRIES):
+        found = client.get_table(str(table), retry=retry(), timeout=REQUEST_SECONDS)
+        before = [field.to_api_repr() for field in found.schema]
+        after = [
+            _grown(field, become[name]) if (name := str(field["name"]).casefold()) in become else field
+            for field in before
+        ]
+        if after == before:
+            return
+        found.schema = after
+        try:
+            client.update_table(found, ["schema"], retry=retry(), timeout=REQUEST_SECONDS)
+        except PreconditionFailed:
+            continue  # it was changed in between, perhaps by us: look again
+        return
+    raise ServiceError(
+        f"Table {table} changed {_PATCH_TRIES} times while it was given fields. A retry helps."
+    )
+
+
+def _grown(field: Mapping[str, Any], column: Column) -> dict[str, Any]:
+    """Return *field* with what *column* has more, at the end; what is there keeps all that BigQuery says of it."""
+    there = field.get("fields", ())
+    names = [inner.name.casefold() for inner in column.fields]
+    if [str(inner["name"]).casefold() for inner in there] != names[: len(there)]:
+        raise ServiceError(
+            f"Column {column.name} was changed while the load ran. Nothing was published; a retry goes by what it is "
+            "now."
+        )
+    known, new = column.fields[: len(there)], column.fields[len(there) :]
+    fields = [*map(_grown, there, known), *map(_field, new)]
+    return {**field, "fields": fields} if fields else dict(field)
+
+
+def _field(column: Column) -> dict[str, Any]:
+    described = {"description": column.description} if column.description else {}
+    inner = {"fields": [*map(_field, column.fields)]} if column.fields else {}
+    return {"name": column.name, "type": column.type, "mode": column.mode, **described, **inner}
 
 
 def insert(client: Client, job: WarehouseJob, configuration: Mapping[str, Any]) -> None:
@@ -70,7 +122,17 @@ def outcome_of(job: Any) -> JobOutcome:
         rows=None if rows is None else int(rows),
         bad_lines=int(loaded.get("badRecords") or 0),
         ended=None if job.ended is None else job.ended.timestamp(),
+        read=tables_read(job),
     )
+
+
+def tables_read(job: Any) -> tuple[TableName, ...]:
+    """Return what tables a finished query read; one that has no name by our grammar, like a wildcard's, is left out."""
+    found = []
+    for one in getattr(job, "referenced_tables", ()):
+        with suppress(InvalidNameError):
+            found.append(TableName(one.project, one.dataset_id, one.table_id))
+    return tuple(dict.fromkeys(found))
 
 
 @contextmanager

@@ -25,9 +25,11 @@ from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, Sour
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
     column_of,
+    grow,
     insert,
     outcome_of,
     retry,
+    tables_read,
     translated,
 )
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
@@ -183,6 +185,7 @@ class WarehouseHook(GoogleBaseHook):
         params: Mapping[str, Any] | None = None,
         page_size: int = 5000,
         on_total: Callable[[int], None] | None = None,
+        on_read: Callable[[Sequence[TableName]], None] | None = None,
         failure: type[GeminiBatchError] = SourceError,
     ) -> Iterator[dict[str, Any]]:
         """Run a query and yield its rows as dicts, one page in memory at a time.
@@ -190,6 +193,7 @@ class WarehouseHook(GoogleBaseHook):
         :param params: named parameters (``@name``), as :func:`~airflow_batch_gemini.batch.parameters.query_parameters`
             reads them.
         :param on_total: told how many rows there are, before the first of them.
+        :param on_read: told which tables the query read, before the first row.
         """
         from google.cloud.bigquery import QueryJobConfig
 
@@ -201,6 +205,8 @@ class WarehouseHook(GoogleBaseHook):
             rows = query.result(page_size=page_size)
             if on_total is not None:
                 on_total(int(rows.total_rows or 0))
+            if on_read is not None:
+                on_read(tables_read(query))
             for row in rows:
                 yield dict(row.items())
 
@@ -231,6 +237,16 @@ class WarehouseHook(GoogleBaseHook):
             columns=tuple(map(column_of, found.schema)),
             description=found.description or "",
         )
+
+    def grow_table(self, table: TableName, columns: Sequence[Column]) -> None:
+        """Give the STRUCTs of *table* the fields that *columns* have and they lack; nothing else is changed.
+
+        No statement does that, and no job. Of two at a time one is refused and looks again at what the other left.
+
+        :param columns: as they have to become; what is there must be the beginning of it.
+        """
+        with translated(LandingError, f"adding fields to table {table}"):
+            grow(self.client(table.project), table, columns)
 
     def expire_table(self, table: TableName, *, seconds: float) -> None:
         """Let BigQuery delete *table* by itself, *seconds* from now."""

@@ -96,6 +96,9 @@ class Knobs:
     stuck_pending: bool = _switch("jobs never leave PENDING")
     expire: bool = _switch("jobs leave PENDING for EXPIRED")
     fail_after_rows: int = _count("a job FAILS after so many rows, which are exported and billed; 0 never")
+    partial_after_rows: int = _count(
+        "a job ends PARTIALLY_SUCCEEDED after so many rows, which are exported and billed; 0 never"
+    )
     cancel_outcome: str = _word(
         "what a job that is being cancelled ends in", "CANCELLED", one_of=CANCEL_OUTCOMES
     )

@@ -12,12 +12,19 @@ from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName, project_id
 from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.report import Report
-from airflow_batch_gemini.exceptions import ConfigurationError, ServiceError
+from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.operators._manifest import manifest_of
-from airflow_batch_gemini.operators._results import due_view, lacking_columns, published_tables
+from airflow_batch_gemini.operators._results import (
+    check_tables,
+    due_view,
+    lacking_columns,
+    one_location,
+    published_tables,
+)
 from airflow_batch_gemini.sql.batches import BATCHES
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_asides, plan_part
 from airflow_batch_gemini.sql.plan import LoadPlan, results_columns
+from airflow_batch_gemini.sql.releasing import held_back
 from airflow_batch_gemini.sql.results import ERRORS
 
 if TYPE_CHECKING:
@@ -32,7 +39,12 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
     """Read manifest, ledgers and jobs, check that all fits together, and return the plan. Nothing is changed."""
     ref = _checked(operator)
     project = operator.project_id or warehouse.project_id or None
-    results, errors, batches = published_tables(operator, default_project=project)
+    results, errors, batches = published_tables(
+        operator.results_table,
+        operator.errors_table,
+        batches_table=operator.batches_table,
+        default_project=project,
+    )
     dataset = results.dataset_name
     if operator.landing_dataset:
         dataset = DatasetName.parse(operator.landing_dataset, default_project=project)
@@ -41,10 +53,15 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         tables = BatchTables(dataset, manifest.batch_id)
         jobs = _part_jobs(operator, workspace, manifest)
         wanted = results_columns(manifest)
+        if operator.hold:
+            check_tables(warehouse, {results: wanted, errors: ERRORS})
+            held = held_back(manifest, results, errors)
+            results, errors = held.results, held.errors
         columns = {results: wanted, errors: ERRORS} | ({batches: BATCHES} if batches else {})
         datasets = [*(table.dataset_name for table in columns), dataset]
-        location = _one_location(operator, warehouse, datasets, jobs)
+        location = one_location(operator.location, warehouse, datasets, jobs)
         found = {table: warehouse.table_info(table) for table in columns}
+        there = found[results]
         lacks = tuple(
             (table, lacking_columns(table, named, found[table])) for table, named in columns.items()
         )
@@ -65,8 +82,10 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             ),
             asides=plan_asides(manifest, tables, files=_aside_files(workspace, manifest)),
             lacking=lacks,
-            made=found[results] is not None and found[errors] is not None,
-            view=due_view(operator, warehouse, results, wanted),
+            found=there.columns if there else (),
+            made=there is not None and found[errors] is not None,
+            holds=operator.hold,
+            view=due_view(warehouse, results, wanted) if operator.latest_view and not operator.hold else None,
             jobs=tuple(job.job for job in jobs),
             landing=tables,
             results=results,
@@ -159,30 +178,6 @@ def _part_jobs(
             ledger = paid_ledger(manifest, part.index, found)
             jobs.append(part_job(part, ledger, vertex.get(str(ledger.job_name))))
     return jobs
-
-
-def _one_location(
-    operator: GeminiBatchLoadOperator,
-    warehouse: WarehouseHook,
-    datasets: list[DatasetName],
-    jobs: list[PartJob],
-) -> str:
-    """Return where everything lies: one BigQuery job cannot read and write in two places."""
-    uris = [uri for job in jobs for uri in (job.part.uri, job.output_uri or "") if uri.startswith("bq://")]
-    named = dict.fromkeys([*datasets, *(TableName.parse(uri).dataset_name for uri in uris)])
-    places = {dataset: warehouse.dataset_location(dataset) for dataset in named}
-    location = operator.location or places[datasets[0]]
-    elsewhere = [
-        f"{dataset} in {place}"
-        for dataset, place in places.items()
-        if place.casefold() != location.casefold()
-    ]
-    if elsewhere:
-        raise ConfigurationError(
-            f"BigQuery works in one location, here {location} (that of {datasets[0]} unless location= says otherwise), "
-            f"but {', '.join(elsewhere)}. Nothing was loaded; use datasets in one location."
-        )
-    return places[datasets[0]]
 
 
 def _part_plan(

@@ -1,14 +1,18 @@
-"""What a task read and wrote, told to Airflow's lineage collector and to OpenLineage; no task fails for it."""
+"""What a task read and wrote, told to Airflow's lineage collector, OpenLineage and assets; lineage fails no task."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Asset
+
 from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.batch.report import counts_of
 from airflow_batch_gemini.sql.typed import type_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseHook
+    from airflow.sdk import BaseHook, Context
     from airflow.sdk.types import Logger
 
     from airflow_batch_gemini.batch.lineage import Data, Lineage
@@ -29,6 +33,13 @@ def tell(lineage: Lineage, hook: BaseHook, log: Logger) -> None:
             collector.add_output_asset(hook, **_asset(data))
     except Exception as error:  # noqa: BLE001  # a collector may be anybody's plug-in, and all work is done by now
         log.warning("The lineage was not told: %s", type(error).__name__)
+
+
+def tell_outlets(context: Context, outlets: Sequence[Any], report: Mapping[str, Any]) -> None:
+    """Let the event of each asset among *outlets* carry the counts of *report*."""
+    for outlet in outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(counts_of(report))
 
 
 def facets(lineage: Lineage | None) -> Any:

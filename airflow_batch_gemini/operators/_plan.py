@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,8 @@ class Plan:
     predictions: DatasetName | None
     limits: Limits
     results: TableName | None
+    read: list[TableName] = field(default_factory=list)
+    """Tables that a query turns out to read."""
 
 
 def plan_of(operator: GeminiBatchPrepareOperator, context: Context, hook: WorkspaceHook) -> Plan:
@@ -100,6 +102,7 @@ def source_of(operator: GeminiBatchPrepareOperator, plan: Plan, context: Context
         project_id=plan.project,
         gcp_conn_id=operator.gcp_conn_id,
         impersonation_chain=operator.impersonation_chain,
+        read=plan.read,
     )
 
 

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.operators._steps import Steps
 
 
+def complete_tables(steps: Steps) -> None:
+    """Give the tables that are there the columns and fields that they lack."""
+    if steps.plan.growing:
+        steps.warehouse.grow_table(steps.plan.results, steps.plan.growing)
+    if (extend := steps.plan.extend()) is not None:
+        steps.take("extend", extend)
+
+
 @dataclass(frozen=True)
 class Publishing:
     """The last steps of a load, all of which follow from what was counted."""
@@ -40,10 +48,9 @@ class Publishing:
         )
 
     def publish(self, *, batch_date: str) -> None:
-        """Give the tables the columns they lack, then publish results, errors and the round's row at once."""
+        """Give the tables what they lack, then publish results, errors and the round's row at once."""
         plan = self.steps.plan
-        if (extend := plan.extend()) is not None:
-            self.steps.take("extend", extend)
+        complete_tables(self.steps)
         row = telling.row(plan, self.counted, self.landed, price=self.price, batch_date=batch_date)
         self.steps.take("publish", plan.publish(row))
 

@@ -20,6 +20,7 @@ from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
 from airflow_batch_gemini.exceptions import ConfigurationError, SourceError
 from airflow_batch_gemini.operators._manifest import ManifestKeeper, manifest_of
 from airflow_batch_gemini.sql import repair as statements
+from airflow_batch_gemini.sql.releasing import held_back
 from airflow_batch_gemini.sql.results import LoadedBatch
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def _loaded(
     loaded = LoadedBatch(
         batch_id=root.batch_id, fingerprint=root.batch_fingerprint, results=results, errors=errors
     )
+    if operator.hold:
+        loaded = held_back(root, results, errors)
     return loaded, project or results.project
 
 

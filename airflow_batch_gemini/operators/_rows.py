@@ -54,6 +54,8 @@ class Source:
     impersonation_chain: str | Sequence[str] | None
     progress: Progress = field(default_factory=Progress)
     """How far reading has come; changes while it goes on."""
+    read: list[TableName] = field(default_factory=list)
+    """Tables that the query turns out to read."""
 
     def __str__(self) -> str:
         """Say what a person called it."""
@@ -115,6 +117,7 @@ class Source:
                 params=self.parameters,
                 page_size=_ROWS_PER_PAGE,
                 on_total=known,
+                on_read=self.read.extend if self.table is None else None,
             )
             for batch in query_batches(rows, source="the query" if self.table is None else str(self.table)):
                 self.progress.done += len(batch.rows)

@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow_batch_gemini.batch.landing import JobOutcome, WarehouseJob
 from airflow_batch_gemini.exceptions import AccountingError, LandingError, OwnershipLostError
 from airflow_batch_gemini.sql.publishing import SUPERSEDED, UNACCOUNTED
 
 if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_batch_gemini.batch.names import TableName
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-    from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 _TRANSIENT_ATTEMPTS = 3
+KEPT_SECONDS = 7 * 24 * 3600.0
+"""How long tables that a load makes on its way stay for a look."""
+
+
+class Waiter(Protocol):
+    """What the steps need to know of the task that takes them."""
+
+    deferrable: bool
+    poll_interval: float
+    timeout: float
+    gcp_conn_id: str
+    impersonation_chain: str | Sequence[str] | None
+
+    @property
+    def log(self) -> Logger:
+        """Where it tells what it does."""
+
+    def defer(
+        self, *, trigger: BaseTrigger, method_name: str, kwargs: dict[str, Any] | None, timeout: Any
+    ) -> NoReturn:
+        """Leave the worker."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +51,7 @@ class Steps:
     :param deadline: epoch seconds by which all must be done.
     """
 
-    operator: GeminiBatchLoadOperator
+    operator: Waiter
     warehouse: WarehouseHook
     plan: LoadPlan
     deadline: float
@@ -47,6 +71,11 @@ class Steps:
         """Run one job that every attempt runs anew, and return it."""
         [(done, _)] = self._finish(lambda: [self._job(purpose, configuration, salt=self.plan.attempt)])
         return done
+
+    def expire(self, tables: Iterable[TableName]) -> None:
+        """Let BigQuery delete tables that were made on the way, once there was time for a look."""
+        for table in tables:
+            self.warehouse.expire_table(table, seconds=KEPT_SECONDS)
 
     def _job(self, purpose: str, configuration: Mapping[str, Any], **kwargs: Any) -> WarehouseJob:
         return self.warehouse.ensure_job(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk.types import Logger
 
-    from airflow_batch_gemini.batch.landing import Column
+    from airflow_batch_gemini.batch.landing import Column, JobOutcome
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.operators._answered import Reuse
 
@@ -69,6 +69,8 @@ class RequestTables:
         self._parameters = job_parameters(parameters)
         self._on_lint = on_lint
         self._made: list[TableName] = []
+        self.read: tuple[TableName, ...] = ()
+        """Tables that the query turned out to read."""
         self.copies: Aside | None = None
         """Rows that get another row's answer."""
         self.rejected: Aside | None = None
@@ -105,7 +107,8 @@ class RequestTables:
         """
         whole = self._tables.requests(0, self._salt)
         columns = self._columns(sql, whole)
-        self._make(whole, _statement(sql, whole, template, key_column, columns), self._parameters)
+        made = self._make(whole, _statement(sql, whole, template, key_column, columns), self._parameters)
+        self.read = tuple(table for table in made.read if table != whole)
         largest = self._check(whole, template, limits)
         nothing_left = self.rejected is not None and not self._count(whole)
         if nothing_left or (reuse is not None and not self._hold_back(whole, reuse)):
@@ -238,12 +241,12 @@ class RequestTables:
             checksum=str(found["checksum"]),
         )
 
-    def _make(self, table: TableName, statement: str, parameters: Mapping[str, Any] = _NONE) -> None:
+    def _make(self, table: TableName, statement: str, parameters: Mapping[str, Any] = _NONE) -> JobOutcome:
         if table not in self._made:
             self._made.append(table)
-        self._run(statement, parameters)
+        return self._run(statement, parameters)
 
-    def _run(self, statement: str, parameters: Mapping[str, Any] = _NONE) -> None:
+    def _run(self, statement: str, parameters: Mapping[str, Any] = _NONE) -> JobOutcome:
         job = self._hook.ensure_job(
             configuration={"query": {"query": statement, "useLegacySql": False, **parameters}},
             purpose="prepare",
@@ -256,6 +259,7 @@ class RequestTables:
         if outcome.failed:
             failure = ServiceError if outcome.transient else SourceError
             raise failure(f"{outcome.sentence(job)} Nothing was sent.")
+        return outcome
 
     def _rows(self, sql: str) -> Iterator[dict[str, Any]]:
         return self._hook.query_rows(sql, project=self._project, location=self._location)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, conf
+from airflow.sdk import BaseOperator, conf
 
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
-KEPT_SECONDS = 7 * 24 * 3600.0
-"""How long landing tables stay for a look."""
-
 
 class GeminiBatchLoadOperator(BaseOperator):
     """Bring the answers of a batch into a results table and an errors table, and report.
@@ -41,9 +38,10 @@ class GeminiBatchLoadOperator(BaseOperator):
     Rows of a job that failed or was cancelled are landed as far as it answered them; the rest is ``missing``.
     Landing tables stay for seven days.
 
-    The properties of the response schema become typed columns. Tables that are there are given the columns they lack
-    and are never changed otherwise; one that has a property as another type is refused before the first job. A line
-    that repeats another request than was sent for its key is ``mismatched``: nobody's answer.
+    The properties of the response schema become typed columns. Tables that are there are given the columns they lack,
+    and their STRUCTs the fields, and are never changed otherwise; one that has a property as another type is refused
+    before the first job. A line that repeats another request than was sent for its key is ``mismatched``: nobody's
+    answer.
 
     An output that is not whole is never taken for one that is. The load fails, publishes nothing and says what is
     missing when a shard is absent, a line cannot be read (see *max_corrupt_lines*), a line carries a key that was not
@@ -53,7 +51,7 @@ class GeminiBatchLoadOperator(BaseOperator):
 
     :param batch: what ``GeminiBatchPrepareOperator`` returned. Every part must have a job, and that must have ended.
     :param results_table: ``project.dataset.table`` for succeeded rows; created when missing, extended when it lacks
-        columns.
+        columns or fields.
     :param errors_table: for all other rows; by default the results table's name with ``_errors``.
     :param batches_table: for one row a round: rows by outcome, tokens, cost beside the estimate, and when it came to
         which stage; published together with the results. By default the results table's name with ``_batches``;
@@ -67,10 +65,13 @@ class GeminiBatchLoadOperator(BaseOperator):
     :param max_failed_rate: publish nothing and fail when a larger share of the rows, from 0 to 1, has no answer: they
         are ``failed``, ``missing``, ``blocked``, ``mismatched`` or ``rejected``. The share is that of all rows of the
         batch, copies and rejected ones included. A later round is judged with the rounds before it: by how all rows
-        of the batch would stand with it, not by its own rows, which are the difficult ones. So where rounds of repair
-        follow, set it at the load of the last one, or high enough for the first. Landing and outcomes tables stay for
-        a look; clear the task with a higher limit to publish, which buys nothing.
+        of the batch would stand with it, not by its own rows, which are the difficult ones. Landing and outcomes tables
+        stay for a look; clear the task with a higher limit to publish, which buys nothing. A load that stops is not
+        repaired: where rounds of repair follow, *hold* the rows and let ``GeminiBatchPublishOperator`` judge them.
     :param max_invalid_rate: the same of rows with an answer that cannot be used: ``invalid`` or ``truncated``.
+    :param hold: publish nothing yet: put the rows into two tables of the batch's own, beside the results table and kept
+        for seven days, where a repair with *hold* chooses from them and ``GeminiBatchPublishOperator`` publishes those
+        of all rounds at once. The table of batches has its row all the same: the round was paid for.
     :param latest_view: keep a view ``<results_table>_latest`` with the newest answer to every key. Where it cannot be
         made the load succeeds all the same and says so.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
@@ -109,6 +110,7 @@ class GeminiBatchLoadOperator(BaseOperator):
         max_corrupt_lines: int = 0,
         max_failed_rate: float | None = None,
         max_invalid_rate: float | None = None,
+        hold: bool = False,
         latest_view: bool = True,
         price: Price | Mapping[str, Any] | None = None,
         gcp_conn_id: str = "google_cloud_default",
@@ -132,8 +134,13 @@ class GeminiBatchLoadOperator(BaseOperator):
         self.max_corrupt_lines = max_corrupt_lines
         self.max_failed_rate = max_failed_rate
         self.max_invalid_rate = max_invalid_rate
+        self.hold = hold
         self._lineage: Lineage | None = None
-        self._gates()
+        if self._gates().any and hold:
+            raise ConfigurationError(
+                "max_failed_rate= and max_invalid_rate= are for what publishes, and hold=True publishes nothing. "
+                "Nothing was loaded; give them to GeminiBatchPublishOperator."
+            )
         self.latest_view = latest_view
         self.price = price
         self.gcp_conn_id = gcp_conn_id
@@ -178,15 +185,14 @@ class GeminiBatchLoadOperator(BaseOperator):
         steps = Steps(self, warehouse, plan, deadline)
         landed = steps.land()
         steps.take("classify", plan.classify(batch_date=batch_date, price=price))
-        for table in plan.kept:
-            warehouse.expire_table(table, seconds=KEPT_SECONDS)
+        steps.expire(plan.kept)
         counted = tally(warehouse.job_rows(steps.take("audit", plan.audit())))
         notes = self._checked(plan, counted, landed)
         publishing = Publishing(steps, counted, landed, price)
         publishing.judge(self._gates())
         publishing.publish(batch_date=batch_date)
-        warehouse.expire_table(plan.published, seconds=KEPT_SECONDS)
-        notes += show_latest(self, warehouse, plan)
+        steps.expire(plan.passing)
+        notes += show_latest(steps)
         self._lineage = publishing.lineage()
         return self._tell(context, plan, publishing.report(notes=notes, now=time.time()))
 
@@ -204,13 +210,14 @@ class GeminiBatchLoadOperator(BaseOperator):
     def _tell(self, context: Context, plan: LoadPlan, report: Report) -> dict[str, Any]:
         """Write ``report.json``, move the ledgers on, tell the log and the outlets."""
         from airflow_batch_gemini.operators._gathering import keep_report
+        from airflow_batch_gemini.operators._lineage import tell_outlets
 
         keep_report(self, plan, report)
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra.update(report.counts())
+        tell_outlets(context, self.outlets, report.to_dict())
         for line in report.lines():
             self.log.info("%s", line)
+        if plan.holds:
+            self.log.info("These rows are held back until all rounds are published.")
         return report.to_dict()
 
     def _batch_date(self, context: Context) -> str:

@@ -205,7 +205,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 manifest = self._on_storage(plan, hook, context)
             else:
                 manifest = self._in_bigquery(plan, hook, dataset)
-            tell(of_preparation(manifest, table=plan.table, source_uri=self.source_uri), hook, self.log)
+            tables = plan.read if plan.table is None else [plan.table]
+            tell(of_preparation(manifest, tables=tables, source_uri=self.source_uri), hook, self.log)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
         if manifest.copies or manifest.answered:
             self.log.info(
@@ -271,6 +272,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     limits=plan.limits,
                     reuse=reuse_of(self, plan, warehouse),
                 )
+                plan.read.extend(tables.read)
                 self._judge(parts, tables, source="The query")
                 sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
                 outlook = self._outlook(plan, Sample(sizes, tables.sample(parts)), hook)

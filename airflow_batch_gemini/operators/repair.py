@@ -44,6 +44,7 @@ class GeminiBatchRepairOperator(BaseOperator):
     :param batch: what ``GeminiBatchPrepareOperator`` returned, whatever the round. Templated.
     :param results_table: what the load operator is given. Templated.
     :param errors_table: the same; by default the results table's name with ``_errors``. Templated.
+    :param hold: whether the loads have held their rows back; those are chosen from then.
     :param round: which repair pass this is, from 1 to 9; each round has a task of its own.
     :param policy: by outcome (``"invalid"``) or outcome and reason (``"failed/NO_CANDIDATES"``) what is done instead of
         the usual: ``"same"``, ``"more_tokens"``, ``"correct"`` or ``"give_up"``; or a ``RepairPolicy``.
@@ -68,6 +69,7 @@ class GeminiBatchRepairOperator(BaseOperator):
         batch: Any,
         results_table: str,
         errors_table: str | None = None,
+        hold: bool = False,
         round: int = 1,  # noqa: A002  # the word of the tables
         policy: RepairPolicy | Mapping[str, str] | None = None,
         model: str | None = None,
@@ -83,6 +85,7 @@ class GeminiBatchRepairOperator(BaseOperator):
         self.batch = batch
         self.results_table = results_table
         self.errors_table = errors_table
+        self.hold = hold
         self.round = round
         self.policy = policy
         self.model = model

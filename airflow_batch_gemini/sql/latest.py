@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_batch_gemini.batch.landing import TableInfo
+from collections.abc import Iterable, Iterator
+
+from airflow_batch_gemini.batch.landing import Column, TableInfo
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
@@ -29,9 +31,15 @@ def create_view(view: TableName, results: TableName) -> str:
     )
 
 
-def is_due(found: TableInfo | None, columns: set[str]) -> bool:
-    """Whether the view has to be made: it is not there, or it is ours and lacks some of *columns*."""
+def is_due(found: TableInfo | None, columns: Iterable[Column]) -> bool:
+    """Whether the view has to be made: it is not there, or it is ours and lacks some of *columns* or their fields."""
     if found is None:
         return True
-    has = {column.name.casefold() for column in found.columns}
-    return found.description.startswith(OURS) and not {name.casefold() for name in columns} <= has
+    return found.description.startswith(OURS) and not set(_paths(columns)) <= set(_paths(found.columns))
+
+
+def _paths(columns: Iterable[Column], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for column in columns:
+        path = (*above, column.name.casefold())
+        yield path
+        yield from _paths(column.fields, path)

@@ -19,10 +19,12 @@ from airflow_batch_gemini.batch.schema import Shape, shape_of
 from airflow_batch_gemini.sql import latest
 from airflow_batch_gemini.sql.audit import audit, standings_after
 from airflow_batch_gemini.sql.batches import BatchRow
+from airflow_batch_gemini.sql.growing import growing
 from airflow_batch_gemini.sql.landing import query, query_into
 from airflow_batch_gemini.sql.outcomes import Provenance, classify
 from airflow_batch_gemini.sql.parts import NOTHING_ASIDE, AsidePlan, LandingJob, PartPlan
 from airflow_batch_gemini.sql.publishing import Publication, publish, published_table
+from airflow_batch_gemini.sql.releasing import outcomes
 from airflow_batch_gemini.sql.repair import standings
 from airflow_batch_gemini.sql.results import RESULTS, TAKEN, LoadedBatch, extend
 from airflow_batch_gemini.sql.sources import PartTables
@@ -63,8 +65,14 @@ class LoadPlan:
     asides: AsidePlan = NOTHING_ASIDE
     lacking: tuple[tuple[TableName, tuple[Column, ...]], ...] = ()
     """What the tables that are there do not have yet."""
+    found: tuple[Column, ...] = ()
+    """What the results table has already."""
     made: bool = False
     """Whether results and errors tables are there."""
+    holds: bool = False
+    """Whether these tables only hold the rows back."""
+    whole: bool = False
+    """Whether it publishes what all rounds of the batch came to, and nothing is loaded any more."""
     view: TableName | None = None
     """The view of the newest answers, when it has to be made."""
     jobs: tuple[Job, ...]
@@ -128,6 +136,11 @@ class LoadPlan:
         """Tables that the load makes on its way and that stay for a while."""
         return (*(load.table for load in self.loads), self.outcomes)
 
+    @property
+    def passing(self) -> tuple[TableName, ...]:
+        """Tables that a publish makes beside those that stay: who published last, and what it only holds."""
+        return (self.published, *((self.results, self.errors) if self.holds else ()))
+
     def classify(self, *, batch_date: str, price: Price | None) -> dict[str, Any]:
         """Return the job that gives every row its outcome."""
         provenance = Provenance(
@@ -173,6 +186,11 @@ class LoadPlan:
         return query("\n".join(statements)) if statements else None
 
     @property
+    def growing(self) -> tuple[Column, ...]:
+        """Return the columns of the results table that have to get fields, as they have to become."""
+        return growing(results_columns(self.manifest), self.found)
+
+    @property
     def loaded(self) -> LoadedBatch:
         """Where the rows of all rounds stand."""
         return LoadedBatch(
@@ -189,11 +207,17 @@ class LoadPlan:
         """
         return query(
             publish(
-                Publication(batch=self.loaded, rows=self.manifest.whole_rows, round=self.manifest.round),
+                Publication(
+                    batch=self.loaded,
+                    rows=self.manifest.whole_rows,
+                    round=self.manifest.round,
+                    whole=self.whole,
+                ),
                 attempt=self.attempt,
                 outcomes=self.outcomes,
                 published=self.published,
                 columns=results_columns(self.manifest)[len(RESULTS) :],
+                found=self.found,
                 row=BatchRow(table=self.batches, values=row) if self.batches and row else None,
             )
         )
@@ -201,6 +225,10 @@ class LoadPlan:
     def standing(self) -> dict[str, Any]:
         """Return the job that says how the rows of all rounds stand."""
         return query(standings(self.loaded))
+
+    def release(self, held: LoadedBatch) -> dict[str, Any]:
+        """Return the job that puts together what is held back of all rounds."""
+        return query_into(outcomes(held, results_columns(self.manifest)[len(RESULTS) :]), self.outcomes)
 
     def show_latest(self, view: TableName) -> dict[str, Any]:
         """Return the job that makes the view of the newest answers."""

@@ -10,6 +10,7 @@ from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.repair import MAX_ROUNDS
 from airflow_batch_gemini.sql.batches import BatchRow
+from airflow_batch_gemini.sql.growing import item
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, LoadedBatch, create
 
@@ -31,6 +32,8 @@ class Publication:
     rows: int
     """Of all rounds."""
     round: int = 0
+    whole: bool = False
+    """It has every row of the batch as all its rounds left it: what is there of the batch gives way, whatever round."""
 
 
 def publish(
@@ -40,6 +43,7 @@ def publish(
     outcomes: TableName,
     published: TableName,
     columns: Sequence[Column] = (),
+    found: Sequence[Column] = (),
     row: BatchRow | None = None,
 ) -> str:
     """Return the script that makes both tables say of this round what *outcomes* says, and that of batches, too.
@@ -56,6 +60,7 @@ def publish(
     one was prepared anew since.
 
     :param columns: of the results table, beside those that every result has.
+    :param found: what the results table has already; its STRUCTs keep their shape.
     :param row: what the table of batches is to say of this round; ``None``: there is no such table.
     """
     every = (*RESULTS, *columns)
@@ -69,7 +74,7 @@ def publish(
             _take_turn(published, publication.round, string_literal(attempt)),
             # What a later round adds to must be there, of the same preparation, before it adds anything.
             *([_adds_up(publication)] if publication.round else []),
-            _merge_results(publication, every, outcomes),
+            _merge_results(publication, every, found, outcomes),
             _merge_errors(publication, outcomes),
             _adds_up(publication),
             *([row.merge(round=publication.round, batch=publication.batch)] if row else []),
@@ -106,11 +111,13 @@ FROM {table}
 WHERE round = {number} AND attempt = {attempt};"""
 
 
-def _merge_results(publication: Publication, columns: Sequence[Column], outcomes: TableName) -> str:
-    names = ", ".join(identifier(column.name) for column in columns if column.name != _LOADED_AT)
+def _merge_results(
+    publication: Publication, columns: Sequence[Column], found: Sequence[Column], outcomes: TableName
+) -> str:
+    items = ", ".join(item(column, found) for column in columns if column.name != _LOADED_AT)
     return f"""MERGE {identifier(str(publication.batch.results))} AS target
 USING (
-  SELECT {names}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
+  SELECT {items}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
   FROM {identifier(str(outcomes))}
   WHERE outcome = 'succeeded'
 ) AS source
@@ -155,6 +162,8 @@ def _adds_up(publication: Publication) -> str:
 
 
 def _no_newer(publication: Publication) -> str:
+    if publication.whole:
+        return "TRUE"
     return f"(IFNULL(target.round, 0) <= {publication.round} OR {_of_another(publication)})"
 
 
@@ -166,9 +175,10 @@ def _leave_out_what_is_gone(publication: Publication) -> str:
     """Only the first round has all rows: what a later one does not have is none of its business."""
     if publication.round:
         return ""
+    its = "TRUE" if publication.whole else f"(IFNULL(target.round, 0) = 0 OR {_of_another(publication)})"
     return f"""
 WHEN NOT MATCHED BY SOURCE AND target.batch_id = {string_literal(publication.batch.batch_id)}
-  AND (IFNULL(target.round, 0) = 0 OR {_of_another(publication)}) THEN DELETE"""
+  AND {its} THEN DELETE"""
 
 
 def _differs(columns: Sequence[Column]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.sql.growing import grown
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 from airflow_batch_gemini.sql.typed import definition, type_of
 
@@ -105,7 +106,7 @@ _IDENTITY = frozenset({"batch_id", "key"})
 def clashes(wanted: Iterable[Column], found: Sequence[Column]) -> list[str]:
     """Return what keeps an existing table from taking our rows: a column of another type, or no column for whose row.
 
-    Any other column that is missing can be added.
+    Any other column that is missing can be added, and any field of a STRUCT.
     """
     types = {column.name.casefold(): column for column in found}
     wrong = []
@@ -113,7 +114,7 @@ def clashes(wanted: Iterable[Column], found: Sequence[Column]) -> list[str]:
         other = types.get(column.name.casefold())
         if other is None and column.name in _IDENTITY:
             wrong.append(f"{column.name} {type_of(column)} is missing")
-        elif other is not None and not _alike(column, other):
+        elif other is not None and grown(column, other) is None:
             wrong.append(
                 f"{column.name} is {other.mode} {type_of(replace(other, mode=''))}, not {type_of(column)}"
             )
@@ -124,14 +125,3 @@ def lacking(wanted: Iterable[Column], found: Sequence[Column]) -> list[Column]:
     """Return the columns that an existing table does not have yet."""
     names = {column.name.casefold() for column in found}
     return [column for column in wanted if column.name.casefold() not in names]
-
-
-def _alike(one: Column, other: Column) -> bool:
-    """Whether both hold the same values; which values must be there is another matter."""
-    return (
-        one.type == other.type
-        and (one.mode == "REPEATED") == (other.mode == "REPEATED")
-        and [field.name.casefold() for field in one.fields]
-        == [field.name.casefold() for field in other.fields]
-        and all(map(_alike, one.fields, other.fields))
-    )

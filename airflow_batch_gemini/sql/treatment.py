@@ -6,7 +6,16 @@ import json
 from collections.abc import Sequence
 
 from airflow_batch_gemini.batch.repair import Action, RepairPolicy, Rule, Treatment
-from airflow_batch_gemini.batch.treatment import BUDGETS, CORRECTION, LEAST_THINKING, SYSTEMS, TOKENS
+from airflow_batch_gemini.batch.treatment import (
+    BUDGETS,
+    CORRECTION,
+    HIGH_LEVELS,
+    LEAST_THINKING,
+    LEVELS,
+    LOW_LEVEL,
+    SYSTEMS,
+    TOKENS,
+)
 from airflow_batch_gemini.sql.literal import string_literal
 
 
@@ -51,6 +60,13 @@ def _more_tokens(request: str, treatment: Treatment) -> str:
         path, value = _path(place), _whole(request, place)
         less = f"GREATEST(DIV({value}, {treatment.times}), {LEAST_THINKING})"
         cases.append(f"WHEN {value} > {LEAST_THINKING} THEN JSON_SET({request}, {path}, {less})")
+    high = ", ".join(map(string_literal, HIGH_LEVELS))
+    for place in LEVELS:
+        path = _path(place)
+        cases.append(
+            f"WHEN {_type(request, place)} = 'string' AND UPPER(JSON_VALUE({request}, {path})) IN ({high}) "
+            f"THEN JSON_SET({request}, {path}, {string_literal(LOW_LEVEL)})"
+        )
     return _case(cases)
 
 

@@ -22,7 +22,7 @@ def check_names(
     :param given: how the user gave *options*, like ``wait=``.
     :param taken: arguments that the group sets, beside those that place a task.
     """
-    known, taken = _arguments(operator), {*taken, *_PLACE}
+    known, taken = arguments_of(operator), {*taken, *_PLACE}
     for name in options:
         if name in taken:
             raise ConfigurationError(f"{given} sets {name}: the group does that itself. Nothing was sent.")
@@ -43,7 +43,7 @@ def check_values(operator: type[BaseOperator], arguments: Mapping[str, Any]) -> 
     operator(task_id="on_trial", **{**arguments, "dag": dag, "task_group": dag.task_group})
 
 
-def _arguments(operator: type[BaseOperator]) -> set[str]:
+def arguments_of(operator: type[BaseOperator]) -> set[str]:
     """Return what can be said to *operator*, its own and Airflow's."""
     return {
         name

@@ -31,7 +31,8 @@ class GeminiBatchGroup(TaskGroup):
     @property
     def output(self) -> XComArg:
         """The report of the last round that was not skipped, for a task after the group."""
-        last = "report" if self.child_id("report") in self.children else "load"  # type: ignore[no-untyped-call]
+        there = [name for name in ("publish", "report", "load") if self.child_id(name) in self.children]  # type: ignore[no-untyped-call]
+        last = there[0]
         return XComArg(cast("BaseOperator", self[last]))
 
 
@@ -62,7 +63,12 @@ def gemini_batch(
 
     With *rounds* there follow ``repair_1`` → ``submit_1`` → ``wait_1`` → ``load_1`` and so on, for rows that did not
     succeed and deserve another try. Where no row does, that round and those after it are skipped, and nothing else is:
-    what comes after the group follows ``report``, which runs when a load has succeeded and no task has failed.
+    what comes after the group follows ``report``, which runs when a load has succeeded and no task has failed. An asset
+    among the ``outlets`` of *load* is told of by that task: one event a batch, whatever the rounds.
+
+    Each load publishes its rows, and the rounds mend what is there. With ``max_failed_rate`` or ``max_invalid_rate`` in
+    *load* nothing is published before it is judged, and only what no round could mend counts: the loads hold their rows
+    back, and ``publish``, in the place of ``report``, judges all of them and publishes them at once, or fails.
 
     A wait whose job failed keeps its load from running. With ``load={"trigger_rule": "none_skipped"}`` what that job
     answered is landed all the same, and the rest is for the rounds.
@@ -109,6 +115,7 @@ def gemini_batch(
     if repair and not rounds:
         raise ConfigurationError("repair= is for rounds=, and there are none. Nothing was sent.")
     _check(batch, prepare, wish, rounds=rounds)
+    wish = wish.over_rounds() if rounds else wish
     defaults: Any = dict(default_args or {})
     group = GeminiBatchGroup(group_id=group_id, default_args=defaults)
     with group:
@@ -151,7 +158,7 @@ _TABLES = frozenset({"batch", "results_table", "errors_table"})
 _TASKS: tuple[tuple[str, type[BaseOperator], frozenset[str]], ...] = (
     ("submit", GeminiBatchSubmitOperator, frozenset({"batch", "part"})),
     ("wait", GeminiBatchSensor, frozenset({"job_name"})),
-    ("load", GeminiBatchLoadOperator, _TABLES),
-    ("repair", GeminiBatchRepairOperator, _TABLES | {"round"}),
+    ("load", GeminiBatchLoadOperator, _TABLES | {"hold"}),
+    ("repair", GeminiBatchRepairOperator, _TABLES | {"hold", "round"}),
 )
 """The tasks that take options, and the arguments of each that the group sets."""

@@ -89,9 +89,10 @@ class World:
     sent: dict[str, Any] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: int = 0
+    run: str = "run"
 
     def __post_init__(self) -> None:
-        self.identity = Identity(dag_id="shop", run_id=f"run-{self.bucket}", task_id="prepare")
+        self.identity = Identity(dag_id="shop", run_id=f"{self.run}-{self.bucket}", task_id="prepare")
         self.folder = self.identity.workspace(GcsUri.parse(f"gs://{self.bucket}/gemini"))
         self.places = Workspace(self.folder)
         self.tables = BatchTables(DatasetName.parse(self.dataset), self.identity.batch_id)

@@ -22,6 +22,7 @@ from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 from airflow_batch_gemini.operators.repair import GeminiBatchRepairOperator
 from airflow_batch_gemini.operators.submit import GeminiBatchSubmitOperator
+from airflow_batch_gemini.sensors.job import GeminiBatchSensor
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.local.server import LocalCloud
@@ -138,6 +139,13 @@ class Story:
             for part in self.batches[number]
         ]
         self.cloud.settle(300)
+
+    def wait(self, number: int = 0) -> list[dict[str, Any]]:
+        """Wait for every job of a round; what the sensors return."""
+        return [
+            GeminiBatchSensor(task_id=f"wait_{number}", job_name=name).execute(self.context(f"wait_{number}"))
+            for name in self.jobs[number]
+        ]
 
     def load(self, number: int = 0, **options: Any) -> dict[str, Any]:
         operator = GeminiBatchLoadOperator(

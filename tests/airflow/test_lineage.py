@@ -8,10 +8,11 @@ import pytest
 from airflow.sdk import lineage as airflow_lineage
 from airflow.sdk.lineage import HookLineageCollector
 from load_side import SCHEMA, World, answer, good, simple
-from repair_side import Story, rows
+from repair_side import TEMPLATE, Story, rows
 
 from airflow_batch_gemini.batch.lineage import of_preparation
 from airflow_batch_gemini.batch.names import TableName
+from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 from airflow_batch_gemini.sql.batches import BATCHES
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS
 
@@ -107,10 +108,76 @@ def test_a_preparation_tells_of_its_files_and_its_requests(
 def test_of_files_the_part_that_has_a_name_is_told_once(world: World, source: Any, told: list[str]) -> None:
     """Other stores have no names that lineage knows."""
     manifest: Manifest = world.manifest
-    found = of_preparation(manifest, table=None, source_uri=source)
+    found = of_preparation(manifest, tables=[], source_uri=source)
     assert [str(data.place) for data in found.inputs] == told
     table = TableName.parse("p.d.source")
-    assert of_preparation(manifest, table=table, source_uri=None).inputs[0].place == table
+    assert of_preparation(manifest, tables=[table, table], source_uri=None).inputs[0].place == table
+
+
+QUERIES = {
+    "two tables": ("SELECT a.key, b.text FROM {a} AS a JOIN {b} AS b ON a.key = b.key", ["a", "b"]),
+    "one table in several places": (
+        "SELECT key, (SELECT MAX(text) FROM {b}) AS text FROM {b} WHERE key IN (SELECT key FROM {b})",
+        ["b"],
+    ),
+    "names that are no tables": (
+        "WITH a AS (SELECT key, '{b}' AS text FROM {a}) SELECT * FROM a -- and {b}",
+        ["a"],
+    ),
+    "a view": ("SELECT * FROM {seen}", ["seen", "b"]),
+    "no table": ("SELECT 'k' AS key, 't' AS text", []),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("way", ["storage", "bigquery"])
+def test_a_preparation_tells_of_the_tables_that_its_query_read(
+    in_files: Story, collector: HookLineageCollector, name: str, way: str
+) -> None:
+    """By BigQuery's own reading of it, whether the rows pass the worker or not; each once, and none of its own."""
+    story, (sql, told) = in_files, QUERIES[name]
+    names = {table: f"`{story.dataset}.{table}`" for table in ("a", "b", "seen")}
+    for statement in (
+        "CREATE TABLE {a} AS SELECT 'k' AS key, 'x' AS text",
+        "CREATE TABLE {b} AS SELECT 'k' AS key, 'y' AS text",
+        "CREATE VIEW {seen} AS SELECT key, text FROM {b}",
+    ):
+        list(story.warehouse.query_rows(statement.format(**names), project="demo", location="us-central1"))
+    tables = {"requests_dataset": story.dataset, "predictions_dataset": story.dataset}
+    GeminiBatchPrepareOperator(
+        task_id="prepare",
+        sql=sql.format(**names),
+        template=TEMPLATE,
+        model="gemini-3.5-flash",
+        location="us-central1",
+        work_uri=f"gs://{story.bucket}/gemini",
+        project_id="demo",
+        **(tables if way == "bigquery" else {}),
+    ).execute(story.context("prepare"))
+    assert sorted(inputs(collector)) == sorted(of_table(f"{story.dataset}.{table}") for table in told)
+    assert len(outputs(collector)) == 1
+
+
+def test_a_table_that_is_named_is_told_as_it_is_named(
+    in_files: Story, collector: HookLineageCollector
+) -> None:
+    """A view included: what is behind it is its own affair."""
+    story = in_files
+    for statement in (
+        f"CREATE TABLE `{story.dataset}.b` AS SELECT 'k' AS key, 'y' AS text",
+        f"CREATE VIEW `{story.dataset}.seen` AS SELECT key, text FROM `{story.dataset}.b`",
+    ):
+        list(story.warehouse.query_rows(statement, project="demo", location="us-central1"))
+    GeminiBatchPrepareOperator(
+        task_id="prepare",
+        source_table=f"{story.dataset}.seen",
+        template=TEMPLATE,
+        model="gemini-3.5-flash",
+        location="us-central1",
+        work_uri=f"gs://{story.bucket}/gemini",
+        project_id="demo",
+    ).execute(story.context("prepare"))
+    assert inputs(collector) == [of_table(f"{story.dataset}.seen")]
 
 
 def test_a_collector_that_fails_fails_no_load(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

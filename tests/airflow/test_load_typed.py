@@ -14,7 +14,7 @@ from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Line, read_line
 from airflow_batch_gemini.batch.schema import shape_of
-from airflow_batch_gemini.exceptions import ConfigurationError
+from airflow_batch_gemini.exceptions import ConfigurationError, QualityError
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.sql.results import ERRORS, RESULTS, TAKEN
 
@@ -149,8 +149,17 @@ NEW = {
         ({"N": {"type": "STRING"}}, "N is NULLABLE INT64, not STRING"),
         ({"n": {"type": "ARRAY", "items": {"type": "INTEGER"}}}, "n is NULLABLE INT64, not ARRAY<INT64>"),
         (
-            {"o": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}, "b": {"type": "STRING"}}}},
-            "o is NULLABLE STRUCT<`a` STRING>, not STRUCT<`a` STRING, `b` STRING>",
+            {"o": {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}, "b": {"type": "STRING"}}}},
+            "o is NULLABLE STRUCT<`a` STRING>, not STRUCT<`a` INT64, `b` STRING>",
+        ),
+        (
+            {
+                "o": {
+                    "type": "OBJECT",
+                    "properties": {"a": {"type": "ARRAY", "items": {"type": "STRING"}}},
+                }
+            },
+            "o is NULLABLE STRUCT<`a` STRING>, not STRUCT<`a` ARRAY<STRING>>",
         ),
     ],
 )
@@ -218,6 +227,114 @@ def test_killed_while_a_table_grows_the_next_attempt_leaves_the_same_tables(
     assert ask(f"SELECT COUNT(*) AS n FROM `{batch.dataset}.results_latest` WHERE `new` IS NOT NULL") == [
         {"n": 2}
     ]
+
+
+def of(**properties: Any) -> dict[str, Any]:
+    return {"type": "OBJECT", "properties": properties}
+
+
+def many(of: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "ARRAY", "items": of}
+
+
+WORD, NUMBER = {"type": "STRING"}, {"type": "INTEGER"}
+SHALLOW = of(
+    who=of(name=WORD, old=many(WORD)),
+    lines=many(of(sku=WORD, parts=many(of(n=NUMBER)))),
+)
+DEEPER = of(
+    who=of(name=WORD, age={**NUMBER, "description": "in years"}, home=of(city=WORD)),
+    lines=many(of(sku=WORD, amount=NUMBER, parts=many(of(n=NUMBER, marks=many(WORD))))),
+)
+BEFORE = {"who": {"name": "Ada", "old": ["x"]}, "lines": [{"sku": "a", "parts": [{"n": 1}, {"n": 2}]}]}
+AFTER = {
+    "who": {"name": "Bo", "age": 7, "home": {"city": "Rome"}},
+    "lines": [{"sku": "b", "amount": 3, "parts": [{"n": 4, "marks": ["m"]}]}, {"sku": "c"}],
+}
+
+
+@pytest.fixture
+def grown(batch: World) -> tuple[World, World]:
+    """A batch under one schema, loaded, and one of a later run under a schema with more fields, answered."""
+    answered(batch, {"a": BEFORE, "b": {}, "c": {"who": None}}, SHALLOW)
+    batch.load()
+    later = World(batch.cloud, batch.bucket, batch.dataset, [["a"]], jobs=batch.jobs, run="later")
+    answers = {"a": AFTER, "d": {"who": {}, "lines": []}, "e": {"who": {"age": "old"}}}
+    answered(later, answers, DEEPER, epoch=2)
+    return batch, later
+
+
+def test_a_field_that_comes_later_is_added_within_structs_and_lists_of_them(
+    grown: tuple[World, World],
+) -> None:
+    """Rows from before have NULL there and are not touched, and a field that the schema has no more stays, as NULL."""
+    batch, later = grown
+    before, [old] = batch.rows(), ask(f"SELECT batch_id FROM `{batch.dataset}.results` LIMIT 1")
+    report = later.load()
+    assert (report["outcomes"]["succeeded"], report["outcomes"]["invalid"], report["notes"]) == (2, 1, [])
+    found = columns(batch)
+    assert [field.name for field in found["who"].fields] == ["name", "old", "age", "home"]
+    assert found["who"].fields[2].description == "in years"
+    assert [field.name for field in found["lines"].fields] == ["parts", "sku", "amount"]
+    rows = {(row["batch_id"] == old["batch_id"], row["key"]): row for row in batch.rows()}
+    earlier = {key: rows[True, key] for key in "abc"}
+    assert earlier["a"]["who"] == {"name": "Ada", "old": ["x"], "age": None, "home": None}
+    assert earlier["a"]["lines"] == [
+        {"sku": "a", "parts": [{"n": 1, "marks": []}, {"n": 2, "marks": []}], "amount": None}
+    ]
+    assert (earlier["b"]["who"], earlier["b"]["lines"], earlier["c"]["who"]) == (None, [], None)
+    assert [row["loaded_at"] for row in earlier.values()] == [row["loaded_at"] for row in before]
+    assert rows[False, "a"]["who"] == {"name": "Bo", "old": [], "age": 7, "home": {"city": "Rome"}}
+    assert rows[False, "a"]["lines"] == [
+        {"parts": [{"n": 4, "marks": ["m"]}], "sku": "b", "amount": 3},
+        {"parts": [], "sku": "c", "amount": None},
+    ]
+    assert rows[False, "d"]["who"] == {"name": None, "old": [], "age": None, "home": None}
+    view = f"`{batch.dataset}.results_latest`"
+    assert ask(f"SELECT who.home.city AS city FROM {view} WHERE key = 'a'") == [{"city": "Rome"}]
+
+
+def test_loading_either_batch_again_after_a_struct_has_grown_changes_nothing(
+    grown: tuple[World, World],
+) -> None:
+    """Whichever schema it was asked with; the fields have found their places."""
+    batch, later = grown
+    later.load()
+    rows, shape = batch.rows(), columns(batch)
+    later.load()
+    batch.load()
+    assert (batch.rows(), columns(batch)) == (rows, shape)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_a_struct_grows_the_next_attempt_leaves_the_same_tables(
+    grown: tuple[World, World], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Fields more harm nobody; nothing is published until they are there."""
+    batch, later = grown
+    before, grow = batch.rows(), WarehouseHook.grow_table
+
+    def killed(self: WarehouseHook, *args: Any) -> None:
+        if moment == "after":
+            grow(self, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WarehouseHook, "grow_table", killed)
+        with pytest.raises(KeyboardInterrupt):
+            later.load()
+    assert [row["text"] for row in batch.rows()] == [row["text"] for row in before]
+    later.load()
+    assert len(batch.rows()) == len(before) + 2
+
+
+def test_a_batch_that_is_too_bad_to_be_published_gives_no_struct_a_field(grown: tuple[World, World]) -> None:
+    """What is judged comes before what is changed."""
+    batch, later = grown
+    shape = columns(batch)
+    with pytest.raises(QualityError):
+        later.load(max_invalid_rate=0.1)
+    assert columns(batch) == shape
 
 
 LATER = {"verified", "path", "round", "template_fingerprint", "template_version"}

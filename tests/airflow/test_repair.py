@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -313,6 +314,35 @@ def test_of_a_job_that_died_what_was_paid_for_is_landed_and_only_the_rest_is_rep
     assert story.repair().rows == count - landed
     assert story.go(1)["standing"]["succeeded"] == count
     assert story.billed(1) == count - landed
+
+
+def test_of_a_job_that_succeeded_in_part_the_wait_succeeds_with_a_warning_and_the_rest_is_repaired(
+    story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job is billed for what it answered, the round for what it did not, and both attempts buy once."""
+    count, came = 10, 6
+    story.cloud.knobs(partial_after_rows=came)
+    story.prepare(rows(count))
+    story.buy()
+    [name] = story.jobs[0]
+    ended = story.wait()
+    assert [end["state"] for end in ended] == ["JOB_STATE_PARTIALLY_SUCCEEDED"]
+    assert (ended[0]["succeeded"], ended[0]["incomplete"]) == (came, count - came)
+    assert re.search(
+        r"\[warning .*ended with some results missing: 6 done, 0 failed, 4 to do", capsys.readouterr().out
+    )
+    report = story.load()
+    assert (report["outcomes"]["succeeded"], report["outcomes"]["missing"]) == (came, count - came)
+    assert (len(story.table()), story.billed(0)) == (came, came)
+    story.buy()
+    assert story.jobs[0] == [name], "what was answered in part is adopted, not bought anew"
+    story.cloud.knobs(partial_after_rows=0)
+    story.repair()
+    assert set(story.requests(1)) == {
+        key for key, outcome in story.outcomes().items() if outcome == "missing"
+    }
+    assert story.go(1)["standing"]["succeeded"] == count
+    assert (story.billed(0), story.billed(1)) == (came, count - came)
 
 
 def test_of_a_job_that_was_cancelled_halfway_only_the_other_half_is_repaired(in_files: Story) -> None:

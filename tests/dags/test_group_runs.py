@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, Asset, task, task_group
 
 from airflow_batch_gemini import GeminiTemplate
 from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 from airflow_batch_gemini.local.server import LocalCloud
 from airflow_batch_gemini.task_groups.gemini_batch import gemini_batch
@@ -209,3 +210,48 @@ def test_what_a_failed_job_answered_is_landed_when_the_load_is_told_not_to_mind(
     good, bad = keys(f"{dataset}.results"), keys(f"{dataset}.results_errors")
     assert (len(good), len(bad)) == (30, 10)
     assert cloud.stats()["billed_rows"] - billed == 30
+
+
+LABELS = Asset("labels")
+
+
+def events(dag: DAG) -> list[dict[str, Any]]:
+    """What was told of the asset by the runs of a DAG."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == dag.dag_id))
+        return [dict(one.extra) for one in found]
+
+
+@pytest.mark.parametrize("gate", [{}, {"max_failed_rate": 0.2}])
+def test_rounds_tell_of_their_asset_once_and_of_all_rows(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any], gate: dict[str, float]
+) -> None:
+    """A third of the rows fails in each job, which a gate at the first load would not let through."""
+    cloud.knobs(row_error_rate=0.34)
+    before = cloud.stats()["billed_rows"]
+    dag = rounds(job, dataset, f"group_rounds_told_{len(gate)}", load={"outlets": [LABELS], **gate})
+    ended = states(dag)
+    assert set().union(*ended.values()) == {"success"}
+    assert ("publish" in ended) == bool(gate)
+    good, bad = keys(f"{dataset}.results"), keys(f"{dataset}.results_errors")
+    assert sorted(good + bad) == sorted(f"r{number}" for number in range(40))
+    [told] = events(dag)
+    assert told["standing"]["succeeded"] == len(good) == cloud.stats()["billed_rows"] - before
+    assert told["round"] == 2
+
+
+def test_a_gate_that_the_last_round_does_not_pass_publishes_no_round(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any]
+) -> None:
+    """Whoever reads the tables sees none of it, and nobody is told."""
+    cloud.knobs(blocked_rate=0.5)
+    dag = rounds(job, dataset, "group_rounds_judged", load={"outlets": [LABELS], "max_failed_rate": 0.01})
+    ended = states(dag)
+    assert (ended["load"], ended["publish"], ended["after"]) == ({"success"}, {"failed"}, {"upstream_failed"})
+    assert events(dag) == []
+    with pytest.raises(SourceError, match="Not found"):
+        keys(f"{dataset}.results")

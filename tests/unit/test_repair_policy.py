@@ -100,6 +100,20 @@ REQUESTS: dict[str, Any] = {
     "some thinking": ask(generationConfig={"thinkingConfig": {"thinkingBudget": 600}}),
     "least thinking": ask(generationConfig={"thinkingConfig": {"thinkingBudget": 512}}),
     "thinking at will": ask(generationConfig={"thinkingConfig": {"thinkingBudget": -1}}),
+    "all tokens, high level": ask(
+        generationConfig={
+            "maxOutputTokens": 8192,
+            "thinkingConfig": {"thinkingLevel": "HIGH", "includeThoughts": True},
+        }
+    ),
+    "high level, tokens left": ask(
+        generationConfig={"maxOutputTokens": 100, "thinkingConfig": {"thinkingLevel": "HIGH"}}
+    ),
+    "medium level in snake case": ask(generation_config={"thinking_config": {"thinking_level": "medium"}}),
+    "low level": ask(generationConfig={"thinkingConfig": {"thinkingLevel": "LOW"}}),
+    "least level": ask(generationConfig={"thinkingConfig": {"thinkingLevel": "MINIMAL"}}),
+    "no level": ask(generationConfig={"thinkingConfig": {"thinkingLevel": "THINKING_LEVEL_UNSPECIFIED"}}),
+    "a level that is no word": ask(generationConfig={"thinkingConfig": {"thinkingLevel": ["HIGH"]}}),
     "no number": ask(generationConfig={"maxOutputTokens": "100"}),
     "no whole number": ask(generationConfig={"maxOutputTokens": 100.5}),
     "a null": ask(generationConfig={"maxOutputTokens": None}),
@@ -129,7 +143,22 @@ REQUESTS: dict[str, Any] = {
         ),
         ("much thinking", ask(generation_config={"thinking_config": {"thinking_budget": 512}})),
         ("some thinking", ask(generationConfig={"thinkingConfig": {"thinkingBudget": 512}})),
+        (
+            "all tokens, high level",
+            ask(
+                generationConfig={
+                    "maxOutputTokens": 8192,
+                    "thinkingConfig": {"thinkingLevel": "LOW", "includeThoughts": True},
+                }
+            ),
+        ),
+        (
+            "high level, tokens left",
+            ask(generationConfig={"maxOutputTokens": 200, "thinkingConfig": {"thinkingLevel": "HIGH"}}),
+        ),
+        ("medium level in snake case", ask(generation_config={"thinking_config": {"thinking_level": "LOW"}})),
         *((name, None) for name in ("plain", "all tokens", "least thinking", "thinking at will", "vector")),
+        *((name, None) for name in ("low level", "least level", "no level", "a level that is no word")),
     ],
 )
 def test_a_truncated_answer_gets_more_tokens_or_less_thinking_or_is_given_up(
@@ -208,11 +237,19 @@ def test_three_engines_make_the_same_request(
 
 
 NUMBERS = st.one_of(st.integers(-3, 20_000), st.floats(0, 10), st.none(), st.booleans(), st.just("9"))
+LEVELS = st.sampled_from(["HIGH", "MEDIUM", "high", "Low", "MINIMAL", "h\u0131gh", "", "HIGH "])
+THINKING = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(["thinkingBudget", "thinking_budget"], NUMBERS),
+        **dict.fromkeys(["thinkingLevel", "thinking_level"], st.one_of(LEVELS, NUMBERS)),
+    },
+)
 CONFIGS = st.dictionaries(
     st.sampled_from(
         ["maxOutputTokens", "max_output_tokens", "thinkingConfig", "thinking_config", "temperature"]
     ),
-    st.one_of(NUMBERS, st.dictionaries(st.sampled_from(["thinkingBudget", "thinking_budget"]), NUMBERS)),
+    st.one_of(NUMBERS, THINKING),
 )
 SYSTEMS = st.one_of(
     st.none(),

@@ -14,7 +14,7 @@ from airflow_batch_gemini.batch.estimate import Usd
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.batch.pricing import PRICES
-from airflow_batch_gemini.batch.report import Report, round_of
+from airflow_batch_gemini.batch.report import Report, counts_of, round_of
 from airflow_batch_gemini.batch.report_table import report_lines
 from airflow_batch_gemini.batch.stages import Stages
 from airflow_batch_gemini.batch.tally import Tally, audit, tally
@@ -306,13 +306,14 @@ def test_a_report_of_an_earlier_version_is_shown_as_far_as_it_goes(document: dic
 
 def test_an_asset_event_of_a_later_round_says_how_all_rows_stand() -> None:
     """Its own counts are of the rows that were asked again."""
-    found = replace(report(), round=2, standing={"succeeded": 99, "failed": 1}).counts()
+    later = replace(report(), round=2, standing={"succeeded": 99, "failed": 1})
+    found = counts_of(later.to_dict())
     assert (found["round"], found["standing"]) == (2, {"succeeded": 99, "failed": 1})
 
 
 def test_an_asset_event_carries_counts_only() -> None:
     """For whoever waits for the results."""
-    assert report().counts() == {
+    assert counts_of(report().to_dict()) == {
         "batch_id": "b",
         "rows": 10,
         "succeeded": 8,

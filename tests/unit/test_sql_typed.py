@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from typed_corpus import GOOD, INVOICE, INVOICES, OF_SCHEMAS
 from airflow_batch_gemini.batch.columns import Field, Kind, Typed, column, typed
 from airflow_batch_gemini.batch.outcome import Reading
 from airflow_batch_gemini.batch.schema import Shape, shape_of
-from airflow_batch_gemini.sql import outcomes, publishing, results
+from airflow_batch_gemini.sql import outcomes, publishing, releasing, results
 from airflow_batch_gemini.sql.results import TAKEN
 from airflow_batch_gemini.sql.typed import type_of
 
@@ -135,6 +136,21 @@ def test_every_statement_about_typed_columns_is_googlesql() -> None:
     )
     assert judge.analyse_script(script).count("ResolvedMergeStmt") == 2
     assert judge.analyse_script(results.extend(RESULTS, made)) == ["ResolvedAlterTableStmt"]
+
+
+def test_rows_that_were_held_back_are_put_together_as_they_were_classified() -> None:
+    """Column by column, so that one script publishes either; whatever round is there gives way to all of them."""
+    columns = typed(INVOICE, taken=TAKEN)
+    made = [column(one) for one in columns.fields]
+    judge = Judge(made)
+    sql = releasing.outcomes(PUBLICATION.batch, made)
+    found = {c.name: c.column.type for c in judge.analyse(sql).output_column_list}
+    assert found == {c.name: judge._type(type_of(c)) for c in (*OUTCOME_COLUMNS, *made)}
+    script = publishing.publish(
+        replace(PUBLICATION, whole=True), attempt="a", outcomes=OUTCOMES, published=PUBLISHED, columns=made
+    )
+    assert judge.analyse_script(script).count("ResolvedMergeStmt") == 2
+    assert "target.round" not in script
 
 
 def test_a_large_schema_makes_no_statement_that_bigquery_refuses(judge: Judge) -> None:

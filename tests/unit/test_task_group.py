@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, Asset, task, task_group
 from airflow.sdk.exceptions import AirflowException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_batch_gemini import GeminiTemplate
+from airflow_batch_gemini.batch.report import newest
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
-from airflow_batch_gemini.task_groups._wiring import newest
 from airflow_batch_gemini.task_groups.gemini_batch import GeminiBatchGroup, gemini_batch
 
 JOB: dict[str, Any] = {
@@ -101,6 +101,8 @@ def test_an_incremental_batch_looks_into_the_table_it_lands_in(dag: DAG) -> None
         ({"wait": {"cancel_on_kill": True, "deferrable": False}}, "cancel_on_kill= and start_from_trigger="),
         ({"load": {"batchdate": "x"}}, "load= sets batchdate: .*did you mean batch_date"),
         ({"load": {"results_table": "x"}}, "load= sets results_table: the group does that"),
+        ({"load": {"hold": True}}, "load= sets hold: the group does that"),
+        ({"rounds": 1, "load": {"max_failed_rate": 7}}, "max_failed_rate=7 is no share"),
         ({"load": {"max_corrupt_lines": -1}}, "max_corrupt_lines=-1"),
         ({"rounds": 1, "repair": {"polcy": {}}}, "repair= sets polcy: .*did you mean policy"),
         ({"rounds": 1, "repair": {"round": 3}}, "repair= sets round: the group does that"),
@@ -174,6 +176,64 @@ def test_rounds_hang_one_after_the_other(dag: DAG) -> None:
         (1, 5, "p.d.t"),
         (2, 5, "p.d.t"),
     ]
+
+
+GATED = {
+    "max_failed_rate": 0.01,
+    "deferrable": True,
+    "retries": 4,
+    "max_corrupt_lines": 2,
+    "batch_date": "{{ ds }}",
+}
+
+
+def test_with_a_gate_nothing_is_published_before_the_last_round_is_judged(dag: DAG) -> None:
+    """The loads hold their rows back and the repairs choose from them; one task publishes, in the place of report."""
+    group = gemini_batch(**CALL, rounds=2, project_id="payer", load={**GATED, "trigger_rule": "none_skipped"})
+    found = {name.removeprefix("gemini_batch."): dag.get_task(name) for name in wired(dag)}
+    assert [found[f"load{n}"].hold for n in ("", "_1", "_2")] == [True] * 3
+    assert [found[f"load{n}"].max_failed_rate for n in ("", "_1", "_2")] == [None] * 3
+    assert [found[f"load{n}"].max_corrupt_lines for n in ("", "_1", "_2")] == [2] * 3
+    assert (found["repair_1"].hold, found["repair_2"].hold) == (True, True)
+    publish = found["publish"]
+    assert (publish.max_failed_rate, publish.max_invalid_rate, publish.results_table) == (0.01, None, "p.d.t")
+    assert (publish.deferrable, publish.retries, publish.project_id) == (True, 4, "payer")
+    assert (publish.trigger_rule, found["load"].trigger_rule) == (
+        "none_failed_min_one_success",
+        "none_skipped",
+    )
+    upstream = {name.removeprefix("gemini_batch.") for name in publish.upstream_task_ids}
+    assert upstream == {"prepare", "load", "load_1", "load_2"}
+    assert group.output.operator is publish
+    assert "report" not in found
+
+
+def test_without_rounds_the_load_itself_is_judged(dag: DAG) -> None:
+    """It holds nothing back."""
+    gemini_batch(**CALL, load=GATED)
+    load = dag.get_task("gemini_batch.load")
+    assert (load.hold, load.max_failed_rate) == (False, 0.01)
+    assert "gemini_batch.publish" not in wired(dag)
+
+
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [
+        ({}, "load"),
+        ({"rounds": 2}, "report"),
+        ({"rounds": 2, "load": {"max_invalid_rate": 0.5}}, "publish"),
+    ],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_an_asset_is_told_of_by_the_last_task_alone(
+    dag: DAG, options: dict[str, Any], last: str, several: bool
+) -> None:
+    """A DAG that waits for it runs once a batch, not once a round."""
+    asset = Asset("labels")
+    load = {**options.get("load", {}), "outlets": [asset] if several else asset}
+    gemini_batch(**CALL, **{**options, "load": load})
+    assert [found.task_id for found in dag.tasks if found.outlets] == [f"gemini_batch.{last}"]
+    assert dag.get_task(f"gemini_batch.{last}").outlets == [asset]
 
 
 @pytest.mark.parametrize(

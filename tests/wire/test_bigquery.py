@@ -145,6 +145,49 @@ def test_a_schema_may_grow_but_not_shrink_and_a_stale_etag_is_refused(
         client.update_table(fresh, ["schema"])
 
 
+def test_structs_grow_at_their_end_in_lists_too_and_rows_read_null_there(
+    client: bigquery.Client, dataset: str, run: Any
+) -> None:
+    """tables.patch adds nested fields; it drops, retypes, moves and requires none."""
+    run(
+        "CREATE TABLE s (id INT64, o STRUCT<a INT64>, l ARRAY<STRUCT<a INT64>>);"
+        "INSERT INTO s (id, o, l) VALUES (1, STRUCT(1), [STRUCT(1), STRUCT(2)]), (2, NULL, [])"
+    )
+
+    def record(name: str, *fields: Field, mode: str = "NULLABLE") -> Field:
+        return Field(name, "RECORD", mode=mode, fields=fields)
+
+    def patched(o: Field, lines: Field) -> bigquery.Table:
+        table = client.get_table(f"demo.{dataset}.s")
+        table.schema = [table.schema[0], o, lines]
+        return client.update_table(table, ["schema"])
+
+    a, b, c = (
+        Field("a", "INTEGER"),
+        Field("b", "STRING", description="new"),
+        Field("c", "STRING", mode="REPEATED"),
+    )
+    kept, lines = record("o", a), record("l", a, mode="REPEATED")
+    found = patched(record("o", a, b, c), record("l", a, record("r", b), c, mode="REPEATED"))
+    assert [[f.name for f in one.fields] for one in found.schema[1:]] == [["a", "b", "c"], ["a", "r", "c"]]
+    assert found.schema[1].fields[1].description == "new"
+    assert run("SELECT o, l FROM s ORDER BY id") == [
+        (
+            {"a": 1, "b": None, "c": []},
+            [{"a": 1, "r": None, "c": []}, {"a": 2, "r": None, "c": []}],
+        ),
+        (None, []),
+    ]
+    run("INSERT INTO s (id, o) VALUES (3, STRUCT(1, 'x', ['y']))")
+    for wrong in (kept, record("o", Field("a", "STRING"), b, c), record("o", b, a, c)):
+        with pytest.raises((exceptions.BadRequest, exceptions.MethodNotImplemented)):
+            patched(wrong, found.schema[2])
+    with pytest.raises(exceptions.BadRequest, match="required"):
+        patched(record("o", a, b, c, Field("d", "STRING", mode="REQUIRED")), found.schema[2])
+    with pytest.raises(exceptions.BadRequest, match="l is missing or has changed"):
+        patched(found.schema[1], record("l", *lines.fields))
+
+
 def test_names_that_differ_only_by_case_are_different_tables(run: Any) -> None:
     """BigQuery's table names are case sensitive, DuckDB's are not."""
     run("CREATE TABLE t AS SELECT 1 AS a; CREATE TABLE T AS SELECT 2 AS a")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
@@ -237,3 +238,57 @@ def fire(trigger: GeminiBatchWarehouseTrigger) -> dict[str, Any]:
 
     [payload] = asyncio.run(run())
     return payload
+
+
+def test_a_struct_is_given_fields_and_all_else_of_the_table_stays(
+    hook: WarehouseHook, table: TableName
+) -> None:
+    """Asked again it changes nothing, and fields of others are kept."""
+    rows(
+        hook,
+        f"CREATE TABLE `{table}` (k STRING NOT NULL OPTIONS (description = 'key'), o STRUCT<a STRING, mine INT64>)",
+    )
+    before = hook.table_info(table)
+    assert before is not None
+    become = Column(
+        "O", "STRUCT", fields=(Column("a", "STRING"), Column("mine", "INT64"), Column("b", "JSON"))
+    )
+    hook.grow_table(table, [become])
+    found = hook.table_info(table)
+    assert found is not None
+    assert [field.name for field in found.columns[1].fields] == ["a", "mine", "b"]
+    assert (found.columns[0], found.columns[0].description, found.columns[1].name) == (
+        before.columns[0],
+        "key",
+        "o",
+    )
+    calls = hook.client("demo").get_table(str(table)).etag
+    hook.grow_table(table, [become])
+    assert hook.client("demo").get_table(str(table)).etag == calls
+
+
+def test_a_struct_that_grows_twice_at_once_is_looked_at_again(
+    hook: WarehouseHook, table: TableName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same wish is found fulfilled; another one is a reason to begin anew, for fields have places."""
+    from google.cloud.bigquery import Client
+
+    rows(hook, f"CREATE TABLE `{table}` (o STRUCT<a STRING>)")
+    a, b, c = (Column(name, "STRING") for name in "abc")
+    update, others = Client.update_table, [Column("o", "STRUCT", fields=(a, b))]
+
+    def late(self: Client, *args: Any, **kwargs: Any) -> Any:
+        """Somebody else is faster."""
+        with monkeypatch.context() as patch:
+            patch.setattr(Client, "update_table", update)
+            hook.grow_table(table, others)
+        return update(self, *args, **kwargs)
+
+    monkeypatch.setattr(Client, "update_table", late)
+    hook.grow_table(table, others)
+    with pytest.raises(ServiceError, match="Nothing was published"):
+        others = [Column("o", "STRUCT", fields=(a, b, c))]
+        hook.grow_table(table, [Column("o", "STRUCT", fields=(a, c))])
+    found = hook.table_info(table)
+    assert found is not None
+    assert [field.name for field in found.columns[0].fields] == ["a", "b"]

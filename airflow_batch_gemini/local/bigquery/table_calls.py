@@ -9,11 +9,12 @@ from typing import Any
 from . import coercion
 from .calls import Call, Reply, page_token, patched
 from .catalog import ANONYMOUS, Catalog
-from .datatypes import Field, fields_from_rest, quoted
+from .datatypes import Field, fields_from_rest
 from .errors import invalid, unsupported
 from .load import insert_rows
 from .records import Table
 from .resources import table_etag, table_resource, table_summary
+from .schema_change import with_schema
 from .sql.dialect import parse
 from .sql.scope import Context
 from .sql.translator import query
@@ -126,31 +127,12 @@ def _change(warehouse: Warehouse, call: Call, *, whole: bool) -> Reply:
         options = patched({} if whole else table.options, _options(call.body))
         schema = call.body.get("schema")
         if schema is not None and table.view is None:
-            table = _with_schema(
-                catalog, table, fields_from_rest(schema.get("fields") or []), session.execute
-            )
+            table = with_schema(catalog, table, fields_from_rest(schema.get("fields") or []), session.execute)
         if table.view is not None and call.body.get("view"):
             fields, text = _view(catalog, table.project, table.dataset, call.body["view"])
             table = replace(table, fields=fields, view=text)
         table = catalog.touch(replace(table, options=options))
     return _resource(warehouse, table)
-
-
-def _with_schema(catalog: Catalog, table: Table, wanted: Sequence[Field], execute: Any) -> Table:
-    """Change the schema as far as BigQuery lets one: new columns, descriptions, REQUIRED to NULLABLE."""
-    known = {field.name.lower(): field for field in wanted}
-    kept = []
-    for old in table.fields:
-        new = known.pop(old.name.lower(), None)
-        if new is None or new.type != old.type or (new.required and not old.required):
-            raise invalid(
-                f"Provided Schema does not match Table {table.full_name}. Field {old.name} is missing or has changed"
-            )
-        if old.required and not new.required:
-            execute(f"ALTER TABLE {table.storage} ALTER COLUMN {quoted(old.name)} DROP NOT NULL")
-        kept.append(replace(old, required=new.required, description=new.description))
-    table = replace(table, fields=tuple(kept))
-    return catalog.add_fields(table, list(known.values())) if known else table
 
 
 def patch(warehouse: Warehouse, call: Call) -> Reply:

@@ -20,6 +20,7 @@ from airflow_batch_gemini.local.vertex.records import (
     CANCELLING,
     EXPIRED,
     FAILED,
+    PARTIALLY_SUCCEEDED,
     PENDING,
     RUNNING,
     SUCCEEDED,
@@ -188,7 +189,8 @@ class Engine:
         """Answer the rows that are due; ``None`` when the rest has to wait."""
         work = self._work(job)
         job = self._jobs[job.id]
-        limit = self._bench.board.now.fail_after_rows or work.total
+        knobs = self._bench.board.now
+        limit = knobs.fail_after_rows or knobs.partial_after_rows or work.total
         allowed = min(limit, int(work.total * share))
         job = self._answered(job, work, allowed)
         if job.state != RUNNING or job.progress.done < allowed:
@@ -196,7 +198,10 @@ class Engine:
         self._keep(job.id, work.export_increment(job))
         if limit < work.total and job.progress.done >= limit:
             work.export(job)
-            self._end(job, FAILED, error_code=13, error_message=f"The job failed after {limit} rows.")
+            if knobs.fail_after_rows:
+                self._end(job, FAILED, error_code=13, error_message=f"The job failed after {limit} rows.")
+            else:
+                self._end(job, PARTIALLY_SUCCEEDED)
         elif share >= 1:
             work.export(job)
             self._end(job, SUCCEEDED)
