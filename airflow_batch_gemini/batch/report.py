@@ -110,6 +110,15 @@ class Report:
             return ""
         return str(document.get("attempt", "")) if isinstance(document, dict) else ""
 
+    @staticmethod
+    def tells_of_whole_output(data: bytes, job_name: str) -> bool:
+        """Whether a ``report.json`` counts the answers of that job in, and no line was left out."""
+        try:
+            document = json.loads(data)
+            return not document["corrupt_lines"] and job_name in {job["name"] for job in document["jobs"]}
+        except (ValueError, KeyError, TypeError):
+            return False
+
     @classmethod
     def of(
         cls,

@@ -18,9 +18,12 @@ from airflow_batch_gemini.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_batch_gemini.batch.allowance import Allowance
     from airflow_batch_gemini.batch.manifest import Manifest
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.operators._repairing import RepairPlan
+    from airflow_batch_gemini.operators._resuming import DeadJob
 
 
 class GeminiBatchRepairOperator(BaseOperator):
@@ -74,6 +77,7 @@ class GeminiBatchRepairOperator(BaseOperator):
         max_rows: int | None = None,
         max_cost_usd: float | str | Decimal | None = None,
         price: Price | Mapping[str, Any] | None = None,
+        resume: bool = False,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -89,6 +93,7 @@ class GeminiBatchRepairOperator(BaseOperator):
         self.max_rows = max_rows
         self.max_cost_usd = max_cost_usd
         self.price = price
+        self.resume = resume
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -104,15 +109,31 @@ class GeminiBatchRepairOperator(BaseOperator):
             if (before := sent_before(plan, hook)) is not None:
                 self.log.info("Round %d was sent before, and stays as it is.", self.round)
                 return before.to_xcom()
+            resumed, allowance = self._resumed(plan, allowed(plan, self, warehouse), hook, warehouse)
             mender = Mender(
                 plan=plan,
-                allowance=allowed(plan, self, warehouse),
+                allowance=allowance,
+                resumed=resumed,
                 hook=hook,
                 warehouse=warehouse,
                 created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
                 log=self.log,
             )
             return self._told(mender.mend())
+
+    def _resumed(
+        self, plan: RepairPlan, allowance: Allowance, hook: WorkspaceHook, warehouse: WarehouseHook
+    ) -> tuple[tuple[DeadJob, ...], Allowance]:
+        """Return the jobs that others go on with, and what may be sent beside that."""
+        from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+        from airflow_batch_gemini.operators._resuming import DeadJobs
+
+        if not self.resume:
+            return (), allowance
+        vertex = GeminiBatchHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        with closing(vertex):
+            found = DeadJobs(plan=plan, hook=hook, warehouse=warehouse, vertex=vertex, log=self.log)
+            return found.take(allowance)
 
     def _told(self, manifest: Manifest | None) -> list[dict[str, Any]]:
         if manifest is None:

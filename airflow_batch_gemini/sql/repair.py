@@ -34,16 +34,67 @@ def standings(batch: LoadedBatch) -> str:
     )
 
 
-def deserving(batch: LoadedBatch, policy: RepairPolicy, treatments: Sequence[Treatment]) -> str:
+def deserving(
+    batch: LoadedBatch,
+    policy: RepairPolicy,
+    treatments: Sequence[Treatment],
+    *,
+    resumed: Sequence[str] = (),
+) -> str:
     """Return the query for the keys that deserve another try, each with the place of its treatment.
 
     A copy gets the answer of the row that was sent for it, so only that one is asked again.
+
+    :param resumed: jobs that others go on with; what those run by themselves is left out.
     """
+    others = f" AND NOT ({_lost(resumed)})" if resumed else ""
     return (
         "SELECT key, treatment FROM (\n"
         f"  SELECT key, {chosen(policy, treatments)} AS treatment\n"
-        f"  FROM {batch.errors.sql} WHERE {batch.rows} AND copy_of IS NULL\n"
+        f"  FROM {batch.errors.sql} WHERE {batch.rows} AND copy_of IS NULL{others}\n"
         ")\nWHERE treatment IS NOT NULL"
+    )
+
+
+def lost_rows(batch: LoadedBatch, jobs: Sequence[str]) -> str:
+    """Return the query for the number of rows that each of *jobs* wrote a line of, but no response."""
+    return (
+        f"SELECT job_name, COUNT(*) AS row_count\nFROM {batch.errors.sql}\n"
+        f"WHERE {batch.rows} AND copy_of IS NULL AND {_lost(jobs)}\nGROUP BY job_name"
+    )
+
+
+def lost_keys(batch: LoadedBatch, jobs: Sequence[str]) -> str:
+    """Return the query for the keys of those rows."""
+    return f"SELECT key FROM {batch.errors.sql}\nWHERE {batch.rows} AND copy_of IS NULL AND {_lost(jobs)}"
+
+
+def _lost(jobs: Sequence[str]) -> str:
+    """Whether a row of the errors table is one that a job which goes on with one of *jobs* runs again.
+
+    Its line has an error instead of a response, or neither. A row without a line is unknown to that job, and one with
+    a response that is of no use is finished to it.
+    """
+    names = ", ".join(map(string_literal, jobs))
+    return (
+        f"outcome = {string_literal(Outcome.FAILED)} AND finish_reason IS NULL AND prompt_tokens IS NULL "
+        f"AND IFNULL(job_name, '') IN ({names})"
+    )
+
+
+def create_resumed(
+    table: TableName, batch: LoadedBatch, *, job_name: str, requests: TableName, fingerprinted: bool
+) -> str:
+    """Return the statement that makes the request table of what a job runs that goes on with *job_name*.
+
+    :param requests: those of the part that *job_name* was to answer.
+    """
+    names = "key, fingerprint, request" if fingerprinted else "key, request"
+    return (
+        f"{create_table(table)}\n"
+        f"SELECT {names} FROM {requests.sql}\n"
+        f"WHERE key IN (\n  SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, key) FROM (\n"
+        f"{lost_keys(batch, [job_name])}\n  )\n)"
     )
 
 
@@ -56,6 +107,7 @@ def create_repairs(
     policy: RepairPolicy,
     treatments: Sequence[Treatment],
     allowance: Allowance,
+    resumed: Sequence[str] = (),
 ) -> str:
     """Return the statement that makes the request table of a repair out of those of the first round."""
     names = "key, fingerprint, request" if fingerprinted else "key, request"
@@ -70,7 +122,7 @@ def create_repairs(
         f"  SELECT {names}, {_taken(allowance)} AS taken FROM (\n"
         f"    SELECT requests.key, {mark}treatment, CASE treatment {cases} END AS request\n"
         f"    FROM (\n{every}\n    ) AS requests\n"
-        f"    JOIN (\n{deserving(batch, policy, treatments)}\n    ) AS deserving\n"
+        f"    JOIN (\n{deserving(batch, policy, treatments, resumed=resumed)}\n    ) AS deserving\n"
         f"    ON requests.key = CONCAT({string_literal(WIRE_KEY_PREFIX)}, deserving.key)\n"
         "  )\n  WHERE request IS NOT NULL\n"
         ")\nWHERE taken"
