@@ -31,6 +31,8 @@ class Report:
     """Rows whose line does not repeat the request that was sent."""
     corrupt_lines: int
     """Output lines that were left out because they are not JSON; their rows are ``missing``."""
+    returned_lines: int
+    """Output lines of rows that the jobs which were resumed had answered; an earlier round has them."""
     tokens: Mapping[str, int]
     cost_usd: Decimal | None
     without_tokens: int
@@ -152,6 +154,7 @@ class Report:
             duplicates=counted.duplicates,
             unverified=counted.unverified,
             corrupt_lines=corrupt_lines,
+            returned_lines=sum(counted.returned.values()),
             tokens=counted.tokens,
             cost_usd=cost,
             without_tokens=counted.without_tokens,
