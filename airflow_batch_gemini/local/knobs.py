@@ -96,6 +96,12 @@ class Knobs:
     stuck_pending: bool = _switch("jobs never leave PENDING")
     expire: bool = _switch("jobs leave PENDING for EXPIRED")
     fail_after_rows: int = _count("a job FAILS after so many rows, which are exported and billed; 0 never")
+    unfinished_lines: bool = _switch(
+        "a job that ends early also writes the rows it did not come to, without a response"
+    )
+    rerun_finished: bool = _switch(
+        "a job that reads the output of an earlier one runs, and bills, the finished rows again too"
+    )
     cancel_outcome: str = _word(
         "what a job that is being cancelled ends in", "CANCELLED", one_of=CANCEL_OUTCOMES
     )
