@@ -48,22 +48,25 @@ class DeadJobs:
     def take(self, allowance: Allowance) -> tuple[tuple[DeadJob, ...], Allowance]:
         """Return the jobs that may be resumed, and what may be sent beside what they run."""
         found = {job.name: (part, job) for part, job in self._cut_short()}
-        actions = [treatment.action for treatment in self.plan.treatments]
-        if not found or Action.SAME not in actions:
-            return (), allowance
         lost, taken = self._lost(list(found)), list[DeadJob]()
         for part, job in found.values():
-            rows = lost.get(job.name, 0)
-            less = allowance.without(rows, actions.index(Action.SAME))
-            outputs = self._outputs(job)
-            why = self._why_not(job, outputs, rows) or (None if less else _TOO_MANY)
-            if why or less is None:
-                self.log.info("%s (%s) is not resumed: %s.", job.name, job.state, why)
+            rows, outputs = lost.get(job.name, 0), self._outputs(job)
+            why = (
+                "its output has no row that it would be run for" if not rows else self._why_not(job, outputs)
+            )
+            less = None if why else allowance.without(rows, self._same)
+            if less is None:
+                self.log.info("%s (%s) is not resumed: %s.", job.name, job.state, why or _TOO_MANY)
                 continue
             self.log.info("Resuming %s (%s) for %s rows.", job.name, job.state, f"{rows:,}")
             taken.append(DeadJob(part=part, resumed=_resumed(part, job, outputs)))
             allowance = less
         return tuple(taken), allowance
+
+    @property
+    def _same(self) -> int:
+        """The place of the treatment that a resumed job amounts to."""
+        return [treatment.action for treatment in self.plan.treatments].index(Action.SAME)
 
     def _cut_short(self) -> Iterator[tuple[Part, Job]]:
         """Yield the jobs of the first round that ended before all rows were run, with their parts."""
@@ -77,9 +80,13 @@ class DeadJobs:
                 yield part, job
 
     def _lost(self, names: list[str]) -> dict[str, int]:
-        sql = statements.lost_rows(self.plan.loaded, names)
-        rows = self.warehouse.query_rows(sql, project=self.plan.project, location="")
-        return {str(row["job_name"]): int(row["row_count"]) for row in rows}
+        """Return how many rows a job would run that goes on with each: of none where the policy wants none of them."""
+        plan = self.plan
+        if not names:
+            return {}
+        sql = statements.lost_rows(plan.loaded, names, plan.policy, plan.treatments)
+        rows = self.warehouse.query_rows(sql, project=plan.project, location="")
+        return {str(row["job_name"]): int(row["row_count"]) for row in rows if row["sent_again"]}
 
     def _outputs(self, job: Job) -> list[tuple[Stored, int]]:
         """Return what a job wrote, with the bytes that a job which reads it has to bear."""
@@ -94,9 +101,7 @@ class DeadJobs:
             for name in prediction_files(infos)
         ]
 
-    def _why_not(self, job: Job, outputs: list[tuple[Stored, int]], rows: int) -> str | None:
-        if not rows:
-            return "its output has no row that it would be run for"
+    def _why_not(self, job: Job, outputs: list[tuple[Stored, int]]) -> str | None:
         return why_not(readable=self._readable(job, outputs), sizes=[size for _, size in outputs])
 
     def _readable(self, job: Job, outputs: list[tuple[Stored, int]]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Outcome
-from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
+from airflow_batch_gemini.batch.repair import Action, RepairPolicy, Treatment
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.sql.literal import string_literal
 from airflow_batch_gemini.sql.prepare import create_table
@@ -56,10 +56,17 @@ def deserving(
     )
 
 
-def lost_rows(batch: LoadedBatch, jobs: Sequence[str]) -> str:
-    """Return the query for the number of rows that each of *jobs* wrote a line of, but no response."""
+def lost_rows(
+    batch: LoadedBatch, jobs: Sequence[str], policy: RepairPolicy, treatments: Sequence[Treatment]
+) -> str:
+    """Return the query for the number of rows that each of *jobs* wrote a line of, but no response.
+
+    Beside it that of those of them which are to be sent again as they were.
+    """
+    same = [place for place, one in enumerate(treatments) if one.action is Action.SAME]
+    again = f"COUNTIF({chosen(policy, treatments)} = {same[0]})" if same else "0"
     return (
-        f"SELECT job_name, COUNT(*) AS row_count\nFROM {batch.errors.sql}\n"
+        f"SELECT job_name, COUNT(*) AS row_count, {again} AS sent_again\nFROM {batch.errors.sql}\n"
         f"WHERE {batch.rows} AND copy_of IS NULL AND {_lost(jobs)}\nGROUP BY job_name"
     )
 
