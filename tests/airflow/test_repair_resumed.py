@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 from repair_side import CALM, TEMPLATE, KilledError, Story, rows
 
 from airflow_batch_gemini.batch.manifest import BatchRef, Workspace
@@ -26,7 +27,14 @@ def vertex(in_files: Story) -> Iterator[GeminiBatchHook]:
     hook.close()
 
 
-def bought_and_failed(story: Story, vertex: GeminiBatchHook) -> None:  # noqa: ARG001  # as its sibling
+@pytest.fixture
+def paid(in_files: Story) -> Callable[[], int]:
+    """Rows that were billed since the test began."""
+    before = in_files.bill()
+    return lambda: in_files.bill() - before
+
+
+def bought_and_failed(story: Story, vertex: GeminiBatchHook) -> None:
     """Buy the first round; its job fails half-way."""
     story.cloud.knobs(fail_after_rows=7)
     story.buy()
@@ -156,13 +164,13 @@ def test_rows_without_a_line_in_the_output_are_sent_beside_it(story: Story) -> N
 def test_each_row_that_deserves_something_else_goes_its_own_way(story: Story) -> None:
     """To the job that is resumed it is finished; so are rows that nobody can help."""
     story.cloud.knobs(
-        fail_after_rows=40, unfinished_lines=True, truncate_rate=0.2, invalid_json_rate=0.1, blocked_rate=0.1,
-        swap_echo_rate=0.1, row_error_rate=0.1,
+        fail_after_rows=60, unfinished_lines=True, truncate_rate=0.2, invalid_json_rate=0.2, blocked_rate=0.1,
+        row_error_rate=0.1,
     )  # fmt: skip
-    story.prepare(rows(50))
+    story.prepare(rows(80))
     story.go()
     outcomes = story.outcomes()
-    assert len(set(outcomes.values())) == 6
+    assert {"succeeded", "failed", "truncated", "invalid"} <= set(outcomes.values())
     story.cloud.knobs(**{**PEACE, "blocked_rate": 0.1})
     manifest = story.repair(resume=True)
     assert resumed(story) == [None, story.jobs[0][0]]
@@ -174,9 +182,7 @@ def test_each_row_that_deserves_something_else_goes_its_own_way(story: Story) ->
     asked = story.requests(1)
     assert {asked[key]["generationConfig"]["maxOutputTokens"] for key in by_itself} == {4096, 8192}
     report = story.go(1)
-    # Whatever else than that one is blocked now, as any request of that text is.
-    assert set(report["standing"]) >= {"succeeded", "blocked"}
-    assert report["standing"]["succeeded"] + report["standing"]["blocked"] == 50
+    assert report["standing"]["succeeded"] + report["standing"]["blocked"] == 80
     assert story.billed(1) == manifest.rows
     assert float(story.usd(1)) == report["cost_usd"]
 
@@ -199,7 +205,7 @@ def test_whoever_runs_the_finished_rows_again_changes_none_of_them_and_it_is_tol
 
 
 def test_a_death_between_the_post_and_the_ledger_pays_once(
-    story: Story, monkeypatch: pytest.MonkeyPatch
+    story: Story, monkeypatch: pytest.MonkeyPatch, paid: Callable[[], int]
 ) -> None:
     """The second attempt finds the resumed job by its labels; the copy of the output is its input as it was."""
     story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
@@ -224,15 +230,13 @@ def test_a_death_between_the_post_and_the_ledger_pays_once(
     with monkeypatch.context() as patched, pytest.raises(KilledError):
         patched.setattr(WorkspaceHook, "write", fatal)
         story.buy(1)
-    bill = story.bill()
     report = story.go(1)
     assert len(posts) == 1
-    assert report["standing"]["succeeded"] == COUNT
-    assert bill <= story.bill() == COUNT
+    assert report["standing"]["succeeded"] == COUNT == paid()
 
 
 def test_a_resumed_job_whose_input_was_fenced_off_leaves_the_output_where_it_was(
-    story: Story, monkeypatch: pytest.MonkeyPatch
+    story: Story, monkeypatch: pytest.MonkeyPatch, paid: Callable[[], int]
 ) -> None:
     """An attempt that died before it posted is fenced off by its own copy; the next one reads another."""
     story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
@@ -248,13 +252,15 @@ def test_a_resumed_job_whose_input_was_fenced_off_leaves_the_output_where_it_was
         patched.setattr(GeminiBatchHook, "create", fatal)
         story.buy(1)
     assert story.go(1)["standing"]["succeeded"] == COUNT
-    assert story.bill() == COUNT
+    assert paid() == COUNT
     again = story.load()
     assert again["outcomes"] == before["outcomes"]
     assert story.outcomes() == dict.fromkeys(story.outcomes(), "succeeded")
 
 
-def test_an_output_of_several_files_is_put_together(in_files: Story, vertex: GeminiBatchHook) -> None:
+def test_an_output_of_several_files_is_put_together(
+    in_files: Story, vertex: GeminiBatchHook, paid: Callable[[], int]
+) -> None:
     """One job reads one file."""
     story = in_files
     story.cloud.knobs(fail_after_rows=7, unfinished_lines=True, output_shards=5)
@@ -270,7 +276,7 @@ def test_an_output_of_several_files_is_put_together(in_files: Story, vertex: Gem
     assert content(story, read) == sorted(
         line for stored in part.resumes.outputs for line in content(story, stored.uri)
     )
-    assert report["standing"]["succeeded"] == COUNT == story.bill()
+    assert report["standing"]["succeeded"] == COUNT == paid()
 
 
 @pytest.mark.parametrize(
@@ -291,7 +297,7 @@ def test_an_output_that_nobody_can_read_whole_is_not_gone_on_with(
     assert story.go(1)["standing"]["succeeded"] == COUNT
 
 
-def test_an_output_that_has_changed_since_is_not_sent(in_files: Story) -> None:
+def test_an_output_that_has_changed_since_is_not_sent(in_files: Story, paid: Callable[[], int]) -> None:
     """Nobody could say what would be run."""
     story = in_files
     story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
@@ -302,10 +308,10 @@ def test_an_output_that_has_changed_since_is_not_sent(in_files: Story) -> None:
     story.storage.write(GcsUri.parse(part.resumes.outputs[0].uri), b"{}\n")
     with pytest.raises(SourceError, match=r"cannot be resumed\. Nothing was submitted"):
         story.buy(1)
-    assert story.bill() == 7
+    assert paid() == 7
 
 
-def test_of_several_jobs_those_that_ended_early_are_resumed(story: Story) -> None:
+def test_of_several_jobs_those_that_ended_early_are_resumed(story: Story, paid: Callable[[], int]) -> None:
     """Each by a job of its own; those that share a request get its answer."""
     source = [(f"row-{number}", f"thing {number % 8}") for number in range(10)]
     story.cloud.knobs(fail_after_rows=2, unfinished_lines=True)
@@ -317,7 +323,7 @@ def test_of_several_jobs_those_that_ended_early_are_resumed(story: Story) -> Non
     assert resumed(story) == story.jobs[0][:2]
     assert [part.rows for part in manifest.parts] == [1, 1]
     report = story.go(1)
-    assert (report["standing"]["succeeded"], report["returned_lines"], story.bill()) == (10, 4, 8)
+    assert (report["standing"]["succeeded"], report["returned_lines"], paid()) == (10, 4, 8)
     found = story.table()
     assert (found["row-8"]["text"], found["row-9"]["text"]) == (
         found["row-0"]["text"],
@@ -327,20 +333,19 @@ def test_of_several_jobs_those_that_ended_early_are_resumed(story: Story) -> Non
 
 @pytest.mark.parametrize(
     ("limit", "parts"),
-    [({"max_rows": 2}, [2]), ({"max_rows": 4}, [1, 3]), ({"max_cost_usd": "0.00001"}, None)],
+    [({"max_rows": 2}, [2]), ({"max_rows": 4}, [1, 3]), ({"max_cost_usd": "0.000000001"}, None)],
 )
 def test_limits_hold_for_all_that_a_resumed_job_runs(
     in_files: Story, limit: dict[str, Any], parts: list[int] | None
 ) -> None:
     """It cannot be told to run less."""
     story = in_files
-    story.cloud.knobs(fail_after_rows=5, unfinished_lines=True, truncate_rate=0.4)
+    story.cloud.knobs(fail_after_rows=5, unfinished_lines=True, truncate_rate=1.0)
     story.prepare(rows(8))
     story.go()
-    assert story.outcomes() != {}
     story.cloud.knobs(**PEACE)
     if parts is None:
-        with pytest.raises(BaseException, match="allows none"):
+        with pytest.raises(AirflowSkipException, match="allows none"):
             story.repair(resume=True, **limit)
         return
     assert [part.rows for part in story.repair(resume=True, **limit).parts] == parts
@@ -348,7 +353,9 @@ def test_limits_hold_for_all_that_a_resumed_job_runs(
     assert story.billed(1) == sum(parts)
 
 
-def test_rows_that_a_resumed_job_loses_are_sent_in_the_next_round(story: Story) -> None:
+def test_rows_that_a_resumed_job_loses_are_sent_in_the_next_round(
+    story: Story, paid: Callable[[], int]
+) -> None:
     """Only jobs of the first round are resumed: what a later one asked may be something else."""
     story.cloud.knobs(fail_after_rows=4, unfinished_lines=True)
     story.prepare(rows(COUNT))
@@ -360,10 +367,12 @@ def test_rows_that_a_resumed_job_loses_are_sent_in_the_next_round(story: Story) 
     assert 0 < left < COUNT - 4
     story.cloud.knobs(**PEACE)
     assert (story.repair(2, resume=True).rows, resumed(story, 2)) == (left, [None])
-    assert story.go(2)["standing"]["succeeded"] == COUNT == story.bill()
+    assert story.go(2)["standing"]["succeeded"] == COUNT == paid()
 
 
-def test_requests_and_answers_may_lie_in_different_places(in_files: Story, vertex: GeminiBatchHook) -> None:
+def test_requests_and_answers_may_lie_in_different_places(
+    in_files: Story, vertex: GeminiBatchHook, paid: Callable[[], int]
+) -> None:
     """What is read is what was written, wherever the requests are."""
     story = in_files
     story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
@@ -377,10 +386,9 @@ def test_requests_and_answers_may_lie_in_different_places(in_files: Story, verte
         story.go()
         story.cloud.knobs(**PEACE)
         story.repair(resume=True)
-        bill = story.bill()
         assert story.go(1)["standing"]["succeeded"] == COUNT
         assert inputs(story, vertex, 1)[0].startswith(scheme)
-        assert story.bill() - bill == COUNT - 7
+    assert paid() == 2 * COUNT
 
 
 def test_a_repair_that_resumes_is_not_chosen_anew_and_one_that_does_not_is_another(in_files: Story) -> None:
