@@ -61,9 +61,10 @@ class Mender:
         resuming = Mending([_SAME], {0: lost}, Allowance())
         plan.keeper.start_over()
         with RequestFiles(self.hook, plan.places, self.log) as files:
-            parts = files.write(self._lines(), renderer=mending, limits=Limits())
+            parts = files.write(self._lines(), renderer=mending, limits=Limits()) if chosen else ()
             for dead in self.resumed:
-                *_, part = files.write(self._of_part(dead.part), renderer=resuming, limits=Limits())
+                all_of_it = Limits(rows=dead.part.rows, most_rows=dead.part.rows)
+                *_, part = files.write(self._of_part(dead.part), renderer=resuming, limits=all_of_it)
                 parts = (*parts, replace(part, resumes=dead.resumed))
             if mending.given_up:
                 self.log.info("Given up: %s rows that ask for all there is.", f"{mending.given_up:,}")

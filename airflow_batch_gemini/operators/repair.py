@@ -41,6 +41,16 @@ class GeminiBatchRepairOperator(BaseOperator):
     are chosen anew only when the first round was bought anew or the arguments have changed, and then without those that
     have succeeded meanwhile. When no row deserves it, this task and what follows are skipped.
 
+    With *resume* a job of the first round that ended early, FAILED, CANCELLED or PARTIALLY_SUCCEEDED, is gone on with as
+    Vertex AI has it: a copy of its output is what another job reads, one part of this round. That one runs every row in
+    it that has no response, those that the policy gives up included, and gives the others back; these are neither
+    landed nor counted nor priced again. Rows of which that output has no line, rows that deserve something else and
+    those that a later round lost are sent as requests; so are all where limits allow less than such a job would run,
+    or its output cannot be read whole or is larger than an input may be. The log says which.
+
+    How Vertex AI tells the rows that are finished is not documented, and none of this was tried at Google. Should it
+    run them again it would bill them; their rows stay as they are, and the report of the load has a note.
+
     Requests on Cloud Storage are picked out of the files of the first round, of which the worker sees line after line;
     those in BigQuery become a table without a byte passing the worker.
 
@@ -54,6 +64,7 @@ class GeminiBatchRepairOperator(BaseOperator):
     :param max_rows: rows in this round at most; the first ones are taken.
     :param max_cost_usd: what they may cost, reckoned by what the rows so far did cost.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
+    :param resume: go on with jobs of the first round that ended early.
     :param project_id: project that runs the BigQuery jobs; by default the connection's, else the results table's.
         Templated.
     :param gcp_conn_id: the connection.

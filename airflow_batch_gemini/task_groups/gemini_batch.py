@@ -88,8 +88,8 @@ def gemini_batch(
         cancelled. What it answered until then is kept and paid for.
     :param rounds: how often rows that deserve it are asked once more, at most 9. They are paid for without another
         approval; ``repair={"max_cost_usd": …}`` bounds each round.
-    :param resume: let the first of these rounds go on with jobs that ended early, see ``GeminiBatchRepairOperator``.
-        Their loads have to run although their waits failed, as above.
+    :param resume: let these rounds go on with jobs of the first one that ended early, as ``GeminiBatchRepairOperator``
+        has it. Its load must run although a wait has failed, see above.
     :param submit: more arguments of ``GeminiBatchSubmitOperator``, of each part's task.
     :param wait: more arguments of ``GeminiBatchSensor``, of each part's task.
     :param load: more arguments of ``GeminiBatchLoadOperator``.
