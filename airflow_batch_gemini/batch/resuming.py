@@ -51,6 +51,28 @@ class Resumed:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """Rows that a job wrote a line of, but no response: a job that goes on with it runs all of them."""
+
+    rows: int = 0
+    sent_again: int = 0
+    """Those of them that a repair would send again as they were."""
+    mismatched: int = 0
+    """Others, whose line asks what another row asks: that would be asked, and paid for, under the wrong key."""
+    asked_since: bool = False
+    """Whether a later round has asked for rows: what it has answered would be paid for once more."""
+
+    @property
+    def why_not(self) -> str | None:
+        """What keeps another job from going on for them; ``None`` when nothing does."""
+        if not self.rows or not self.sent_again:
+            return "its output has no row that it would be run for"
+        if self.asked_since:
+            return "a later round has asked for rows since"
+        return "rows of its output ask what others ask" if self.mismatched else None
+
+
 def why_not(*, readable: bool, sizes: Sequence[int]) -> str | None:
     """Return what keeps another job from going on with one that ended early; ``None`` when nothing does.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.loading import prediction_files
@@ -12,7 +12,7 @@ from airflow_batch_gemini.batch.manifest import Part, Workspace
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.repair import Action
 from airflow_batch_gemini.batch.report import Report
-from airflow_batch_gemini.batch.resuming import Resumed, Stored, why_not
+from airflow_batch_gemini.batch.resuming import Lost, Resumed, Stored, why_not
 from airflow_batch_gemini.exceptions import JobLostError
 from airflow_batch_gemini.sql import repair as statements
 
@@ -50,15 +50,13 @@ class DeadJobs:
         found = {job.name: (part, job) for part, job in self._cut_short()}
         lost, taken = self._lost(list(found)), list[DeadJob]()
         for part, job in found.values():
-            rows, outputs = lost.get(job.name, 0), self._outputs(job)
-            why = (
-                "its output has no row that it would be run for" if not rows else self._why_not(job, outputs)
-            )
-            less = None if why else allowance.without(rows, self._same)
+            rows, outputs = lost.get(job.name, Lost()), self._outputs(job)
+            why = rows.why_not or self._why_not(job, outputs)
+            less = None if why else allowance.without(rows.rows, self._same)
             if less is None:
                 self.log.info("%s (%s) is not resumed: %s.", job.name, job.state, why or _TOO_MANY)
                 continue
-            self.log.info("Resuming %s (%s) for %s rows.", job.name, job.state, f"{rows:,}")
+            self.log.info("Resuming %s (%s) for %s rows.", job.name, job.state, f"{rows.rows:,}")
             taken.append(DeadJob(part=part, resumed=_resumed(part, job, outputs)))
             allowance = less
         return tuple(taken), allowance
@@ -79,14 +77,25 @@ class DeadJobs:
             if job is not None and job.rule.cut_short:
                 yield part, job
 
-    def _lost(self, names: list[str]) -> dict[str, int]:
-        """Return how many rows a job would run that goes on with each: of none where the policy wants none of them."""
+    def _lost(self, names: list[str]) -> dict[str, Lost]:
+        """Return what a job would run that goes on with each."""
         plan = self.plan
         if not names:
             return {}
+        since = any(row["row_count"] for row in self._rows(statements.asked_since(plan.loaded)))
         sql = statements.lost_rows(plan.loaded, names, plan.policy, plan.treatments)
-        rows = self.warehouse.query_rows(sql, project=plan.project, location="")
-        return {str(row["job_name"]): int(row["row_count"]) for row in rows if row["sent_again"]}
+        return {
+            str(row["job_name"]): Lost(
+                rows=int(row["row_count"]),
+                sent_again=int(row["sent_again"]),
+                mismatched=int(row["mismatched"]),
+                asked_since=since,
+            )
+            for row in self._rows(sql)
+        }
+
+    def _rows(self, sql: str) -> Iterator[dict[str, Any]]:
+        return self.warehouse.query_rows(sql, project=self.plan.project, location="")
 
     def _outputs(self, job: Job) -> list[tuple[Stored, int]]:
         """Return what a job wrote, with the bytes that a job which reads it has to bear."""

@@ -61,14 +61,25 @@ def lost_rows(
 ) -> str:
     """Return the query for the number of rows that each of *jobs* wrote a line of, but no response.
 
-    Beside it that of those of them which are to be sent again as they were.
+    Beside it that of those which are to be sent again as they were, and of those whose line asks something else.
     """
     same = [place for place, one in enumerate(treatments) if one.action is Action.SAME]
-    again = f"COUNTIF({chosen(policy, treatments)} = {same[0]})" if same else "0"
+    failed = f"outcome = {string_literal(Outcome.FAILED)}"
+    again = f"COUNTIF({failed} AND {chosen(policy, treatments)} = {same[0]})" if same else "0"
     return (
-        f"SELECT job_name, COUNT(*) AS row_count, {again} AS sent_again\nFROM {batch.errors.sql}\n"
-        f"WHERE {batch.rows} AND copy_of IS NULL AND {_lost(jobs)}\nGROUP BY job_name"
+        f"SELECT job_name, COUNTIF({failed}) AS row_count, {again} AS sent_again,\n"
+        f"  COUNTIF(outcome = {string_literal(Outcome.MISMATCHED)}) AS mismatched\n"
+        f"FROM {batch.errors.sql}\n"
+        f"WHERE {batch.rows} AND copy_of IS NULL AND {_without_response(jobs)}\nGROUP BY job_name"
     )
+
+
+def asked_since(batch: LoadedBatch) -> str:
+    """Return the query for the number of rows that a later round than the first one has loaded."""
+    tables = "\n  UNION ALL\n".join(
+        f"  SELECT round FROM {table.sql} WHERE {batch.rows}" for table in (batch.results, batch.errors)
+    )
+    return f"SELECT COUNT(*) AS row_count FROM (\n{tables}\n)\nWHERE round > 0"
 
 
 def lost_keys(batch: LoadedBatch, jobs: Sequence[str]) -> str:
@@ -82,11 +93,12 @@ def _lost(jobs: Sequence[str]) -> str:
     Its line has an error instead of a response, or neither. A row without a line is unknown to that job, and one with
     a response that is of no use is finished to it.
     """
+    return f"outcome = {string_literal(Outcome.FAILED)} AND {_without_response(jobs)}"
+
+
+def _without_response(jobs: Sequence[str]) -> str:
     names = ", ".join(map(string_literal, jobs))
-    return (
-        f"outcome = {string_literal(Outcome.FAILED)} AND finish_reason IS NULL AND prompt_tokens IS NULL "
-        f"AND IFNULL(job_name, '') IN ({names})"
-    )
+    return f"finish_reason IS NULL AND prompt_tokens IS NULL AND IFNULL(job_name, '') IN ({names})"
 
 
 def create_resumed(

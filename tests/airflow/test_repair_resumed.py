@@ -356,7 +356,7 @@ def test_limits_hold_for_all_that_a_resumed_job_runs(
 def test_rows_that_a_resumed_job_loses_are_sent_in_the_next_round(
     story: Story, paid: Callable[[], int]
 ) -> None:
-    """Only jobs of the first round are resumed: what a later one asked may be something else."""
+    """Once a round was loaded nothing is resumed: what it has answered would be paid for again."""
     story.cloud.knobs(fail_after_rows=4, unfinished_lines=True)
     story.prepare(rows(COUNT))
     story.go()
@@ -368,6 +368,23 @@ def test_rows_that_a_resumed_job_loses_are_sent_in_the_next_round(
     story.cloud.knobs(**PEACE)
     assert (story.repair(2, resume=True).rows, resumed(story, 2)) == (left, [None])
     assert story.go(2)["standing"]["succeeded"] == COUNT == paid()
+
+
+def test_what_a_round_has_answered_is_not_bought_again_by_resuming(
+    story: Story, paid: Callable[[], int]
+) -> None:
+    """The output of the first job still lacks it."""
+    story.cloud.knobs(fail_after_rows=4, unfinished_lines=True)
+    story.prepare(rows(COUNT))
+    story.go()
+    story.cloud.knobs(**PEACE)
+    story.repair(resume=True, max_rows=3)
+    story.go(1)
+    for number, arguments in [(1, {"max_rows": 2}), (2, {})]:
+        story.repair(number, resume=True, **arguments)
+        assert resumed(story, number) == [None]
+        report = story.go(number)
+    assert report["standing"]["succeeded"] == COUNT == paid()
 
 
 def test_requests_and_answers_may_lie_in_different_places(

@@ -31,7 +31,7 @@ from airflow_batch_gemini.batch.loading import (
 from airflow_batch_gemini.batch.manifest import BatchTables, Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.parts import MAX_BYTES
-from airflow_batch_gemini.batch.resuming import Resumed, Stored, why_not
+from airflow_batch_gemini.batch.resuming import Lost, Resumed, Stored, why_not
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, query, query_into
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_part
@@ -313,6 +313,22 @@ def test_a_resumed_job_may_count_what_another_one_had_answered() -> None:
     assert check_returned(manifest, {0: both}, {0: 0}) == check_returned(MANIFEST, {0: both}, {}) == []
     [note] = check_returned(manifest, {0: both}, {0: 3})
     assert f"went on with {JOB_NAME}8, and 3 rows" in note
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        (Lost(), "no row that it would be run for"),
+        (Lost(rows=3), "no row that it would be run for"),
+        (Lost(rows=3, sent_again=1), None),
+        (Lost(rows=3, sent_again=1, mismatched=1), "ask what others ask"),
+        (Lost(rows=3, sent_again=3, asked_since=True), "since"),
+    ],
+)
+def test_rows_are_worth_going_on_for_or_not(lost: Lost, why: str | None) -> None:
+    """Nothing is bought that nobody wants, that asks something else, or that was answered meanwhile."""
+    assert (lost.why_not is None) == (why is None)
+    assert str(why) in str(lost.why_not)
 
 
 @pytest.mark.parametrize(

@@ -586,6 +586,7 @@ def test_the_statements_of_a_repair_that_resumes_jobs_are_googlesql(
     treatments = policy.treatments(round=1)
     judge.analyse(repair.lost_rows(LOADED, jobs, policy, treatments))
     assert "0 AS sent_again" in repair.lost_rows(LOADED, jobs, policy, ())
+    judge.analyse(repair.asked_since(LOADED))
     judge.analyse(repair.lost_keys(LOADED, jobs))
     judge.analyse(repair.deserving(LOADED, policy, treatments, resumed=jobs))
     made = repair.create_resumed(
