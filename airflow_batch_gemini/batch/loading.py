@@ -139,9 +139,9 @@ def check_returned(manifest: Manifest, jobs: Mapping[int, Job], anew: Mapping[in
     :param anew: by part, those that say they are later than the job that had answered their rows.
     """
     return [
-        f"{jobs[part.index].name} went on with {part.resumes.job_name}, and {count:,} rows that one had answered came "
-        "back with a later time: Vertex AI may have run them anew, and billed them. They are left as they are; their "
-        "new answers are in the landing table only, and are no part of the cost."
+        f"{jobs[part.index].name} went on with {part.resumes.job_name}, and {count:,} rows that the latter had "
+        "answered came back with a later time: Vertex AI may have run them anew, and billed them. They are left as "
+        "they are; what came back for them is published nowhere, and is no part of the cost."
         for part in manifest.parts
         if part.resumes is not None and (count := anew.get(part.index, 0))
     ]

@@ -78,7 +78,7 @@ class JobInputs:
                 raise SourceError(
                     f"{uri} is {'gone' if info is None else 'not what was found'} when the repair was prepared, so "
                     f"{resumed.job_name} cannot be resumed. Nothing was submitted; put the file back, or clear the "
-                    "repair task."
+                    "repair task with resume=False."
                 )
             sources.append(uri)
             size += info.size

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from repair_side import CALM, TEMPLATE, KilledError, Story, rows
 
+from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.manifest import BatchRef, Workspace
-from airflow_batch_gemini.batch.names import GcsUri
+from airflow_batch_gemini.batch.names import GcsUri, TableName
+from airflow_batch_gemini.batch.purchase import ledger_uri
 from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+from airflow_batch_gemini.operators._manifest import ManifestKeeper
 
 COUNT = 12
 PEACE = {**CALM, "fail_after_rows": 0, "expire": False, "pace": "immediate"}
@@ -75,6 +79,54 @@ def content(story: Story, uri: str) -> list[Any]:
     )
 
 
+@pytest.fixture
+def partly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vertex AI calls jobs that failed half-way partial successes; the local one knows no such end."""
+    get = GeminiBatchHook.get
+
+    def called(self: GeminiBatchHook, job_name: str) -> Job:
+        job = get(self, job_name)
+        state = "JOB_STATE_PARTIALLY_SUCCEEDED" if job.state == "JOB_STATE_FAILED" else job.state
+        return replace(job, state=state)
+
+    monkeypatch.setattr(GeminiBatchHook, "get", called)
+
+
+def test_a_partial_success_is_gone_on_with(story: Story, partly: None, paid: Callable[[], int]) -> None:
+    """As one that failed."""
+    story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
+    story.prepare(rows(COUNT))
+    story.go()
+    story.cloud.knobs(**PEACE)
+    story.repair(resume=True)
+    assert resumed(story) == story.jobs[0]
+    assert story.go(1)["standing"]["succeeded"] == COUNT == paid()
+
+
+@pytest.mark.parametrize("way", ["storage", "bigquery"])
+def test_two_attempts_at_a_repair_with_a_death_between_make_the_batch_that_one_makes(
+    in_files: Story, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The same rows, the same output to go on with, the same fingerprint."""
+    story, made = in_files, []
+    story.way = way
+    story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
+    story.prepare(rows(COUNT))
+    story.go()
+
+    def fatal(self: ManifestKeeper, manifest: Any) -> None:
+        made.append(manifest)
+        raise KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(ManifestKeeper, "keep", fatal)
+        story.repair(resume=True)
+    made.append(story.repair(resume=True))
+    whole, again = ([(part.rows, part.checksum, part.resumes) for part in one.parts] for one in made)
+    assert whole == again
+    assert made[0].fingerprint(0) == made[1].fingerprint(0)
+
+
 @pytest.mark.parametrize(
     ("bought", "state"),
     [(bought_and_failed, "JOB_STATE_FAILED"), (bought_and_cancelled, "JOB_STATE_CANCELLED")],
@@ -101,6 +153,9 @@ def test_a_job_that_ended_early_is_gone_on_with_and_each_row_is_paid_for_once(
     wrote = dead.output_uri if dead.output_uri.startswith("bq://") else f"{dead.output_uri}/predictions.jsonl"
     assert content(story, read) == content(story, wrote)
     assert read != wrote
+    about = story.warehouse.table_info(TableName.parse(read)) if read.startswith("bq://") else None
+    found = ledger_uri(read, description=about.description if about else "")
+    assert found == Workspace(GcsUri.parse(manifest.workspace)).ledger(0)
 
     assert (story.billed(0), story.billed(1)) == (done, COUNT - done)
     assert report["standing"]["succeeded"] == COUNT
@@ -200,7 +255,7 @@ def test_whoever_runs_the_finished_rows_again_changes_none_of_them_and_it_is_tol
     assert (report["rows"], report["returned_lines"], report["standing"]["succeeded"]) == (5, 7, COUNT)
     assert {key: story.table()[key] for key in first} == first
     [note] = report["notes"]
-    assert "7 rows that one had answered came back with a later time" in note
+    assert "7 rows that the latter had answered came back with a later time" in note
     assert float(story.table_usd(1)) == report["cost_usd"] < float(story.usd(1))
 
 

@@ -312,7 +312,7 @@ def test_a_resumed_job_may_count_what_another_one_had_answered() -> None:
     manifest = replace(MANIFEST, parts=(replace(PART, resumes=resumed),))
     assert check_returned(manifest, {0: both}, {0: 0}) == check_returned(MANIFEST, {0: both}, {}) == []
     [note] = check_returned(manifest, {0: both}, {0: 3})
-    assert f"went on with {JOB_NAME}8, and 3 rows" in note
+    assert f"went on with {JOB_NAME}8, and 3 rows that the latter" in note
 
 
 @pytest.mark.parametrize(
