@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from repair_side import CALM, TEMPLATE, KilledError, Story, rows
+from repair_side import CALM, DEAR, TEMPLATE, KilledError, Story, rows
 
 from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.manifest import BatchRef, Workspace
@@ -480,3 +480,30 @@ def test_a_repair_that_resumes_is_not_chosen_anew_and_one_that_does_not_is_anoth
     story.go(1)
     assert (story.bill(), story.tables) == (bill, tables)
     assert BatchRef.from_xcom(story.batches[1]).folder == Workspace(GcsUri.parse(resuming.workspace)).folder
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_whatever_befell_the_first_jobs_a_round_that_resumes_them_pays_for_each_of_its_rows_once(
+    story: Story, number: int
+) -> None:
+    """Every trouble at once, in several parts and files: rows in are rows out, and the report comes to the bill."""
+    count = 60
+    story.cloud.knobs(
+        fail_after_rows=14, unfinished_lines=number != 2, output_shards=1 + number, row_error_rate=0.1,
+        truncate_rate=0.1, invalid_json_rate=0.1, blocked_rate=0.05, missing_rate=0.1, duplicate_rate=0.1,
+        swap_echo_rate=0.03, **DEAR,
+    )  # fmt: skip
+    story.prepare(rows(count), max_rows_per_part=20)
+    story.go()
+    first = story.table()
+    story.cloud.knobs(**{**PEACE, "blocked_rate": 0.05, "duplicate_rate": 0.1})
+    manifest = story.repair(resume=True)
+    assert any(resumed(story))
+    report = story.go(1)
+    assert story.billed(1) == manifest.rows == report["rows"]
+    assert float(story.usd(1)) == report["cost_usd"]
+    assert report["notes"] == []
+    ended = story.table()
+    assert {key: ended[key] for key in first} == first
+    assert len(story.outcomes()) == count
+    assert set(story.outcomes().values()) <= {"succeeded", "blocked"}
