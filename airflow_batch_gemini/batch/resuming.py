@@ -1,5 +1,8 @@
 """Going on with a job that ended before all of its rows were run: what it wrote is what the next job reads.
 
+A row has to have a line there to be run at all. Whether the service writes lines of rows that a job did not come to is
+not documented; where it does not, they are sent as requests of their own.
+
 Source: page "Resume a job": the next job runs the requests that failed or were not finished, and merges the others.
 How it tells them apart is not documented.
 """

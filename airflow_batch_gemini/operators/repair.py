@@ -178,6 +178,8 @@ def _check(operator: GeminiBatchRepairOperator) -> None:
         )
     if operator.max_rows is not None and (type(operator.max_rows) is not int or operator.max_rows < 1):
         raise ConfigurationError(f"max_rows={operator.max_rows!r} is no number of rows. Nothing was sent.")
+    if type(operator.resume) is not bool:
+        raise ConfigurationError(f"resume={operator.resume!r} is neither True nor False. Nothing was sent.")
     if operator.max_cost_usd is not None and not _is_money(operator.max_cost_usd):
         raise ConfigurationError(
             f"max_cost_usd={operator.max_cost_usd!r} is no sum of money. Nothing was sent."
