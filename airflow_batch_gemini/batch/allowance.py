@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -47,6 +47,14 @@ class Allowance:
     max_rows: int | None = None
     max_nano: int | None = None
     row_costs: tuple[int, ...] = ()
+
+    def without(self, rows: int, treatment: int) -> Allowance | None:
+        """Return what is left once *rows* of one treatment are sent; ``None`` when they are more than may be."""
+        max_rows = None if self.max_rows is None else self.max_rows - rows
+        max_nano = None if self.max_nano is None else self.max_nano - rows * self.row_costs[treatment]
+        if (max_rows is not None and max_rows < 0) or (max_nano is not None and max_nano < 0):
+            return None
+        return replace(self, max_rows=max_rows, max_nano=max_nano)
 
     def taking(self) -> Taking:
         """Begin to take."""

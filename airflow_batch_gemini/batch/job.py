@@ -21,6 +21,8 @@ class StateRule:
     """Answers may lie at the destination; they were paid for."""
     resumable: bool = False
     """It ends a wait, but the job is not over: it may be resumed, or cancelled."""
+    cut_short: bool = False
+    """The job is over and may have left rows that it did not come to; another one may go on with its output."""
 
 
 _WAIT = StateRule(final=False)
@@ -35,9 +37,9 @@ STATES: Mapping[str, StateRule] = MappingProxyType(
         "JOB_STATE_CANCELLING": _WAIT,
         "JOB_STATE_PAUSED": StateRule(final=True, has_output=True, resumable=True),
         "JOB_STATE_SUCCEEDED": StateRule(final=True, success=True, has_output=True),
-        "JOB_STATE_PARTIALLY_SUCCEEDED": StateRule(final=True, success=True, has_output=True),
-        "JOB_STATE_FAILED": StateRule(final=True, has_output=True),
-        "JOB_STATE_CANCELLED": StateRule(final=True, has_output=True),
+        "JOB_STATE_PARTIALLY_SUCCEEDED": StateRule(final=True, success=True, has_output=True, cut_short=True),
+        "JOB_STATE_FAILED": StateRule(final=True, has_output=True, cut_short=True),
+        "JOB_STATE_CANCELLED": StateRule(final=True, has_output=True, cut_short=True),
         "JOB_STATE_EXPIRED": StateRule(final=True),
     }
 )

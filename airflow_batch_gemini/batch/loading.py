@@ -54,6 +54,7 @@ def part_job(part: Part, ledger: Ledger, job: Job) -> PartJob:
     return PartJob(part=part, epoch=ledger.epoch, job=job, output_uri=output_uri)
 
 
+_NONE: Mapping[int, int] = {}
 _OUTPUT = "predictions.jsonl"
 _SHARD = re.compile(r"(?P<base>.*)-(?P<number>[0-9]+)-of-(?P<count>[0-9]+)", re.DOTALL)
 
@@ -98,11 +99,14 @@ def check_shards(part_job: PartJob, names: Iterable[str]) -> None:
         )
 
 
-def check_answered(jobs: Mapping[int, Job], answered: Mapping[int, int]) -> list[str]:
+def check_answered(
+    jobs: Mapping[int, Job], answered: Mapping[int, int], returned: Mapping[int, int] = _NONE
+) -> list[str]:
     """Compare what came back with what Vertex AI says it answered; return what a person should know.
 
     :param jobs: the job of every part.
     :param answered: rows of every part that a readable line came back for.
+    :param returned: by part, lines of rows that a job before had answered; a resumed job may count them in.
     :raises OutputError: a job succeeded and says that it answered rows, but not one line of it came back. They were
         paid for and must be somewhere; landed as ``missing`` the next repair would buy them all again. Where the job
         gives no count, nobody knows better than the output, and its rows are landed as ``missing``.
@@ -110,15 +114,16 @@ def check_answered(jobs: Mapping[int, Job], answered: Mapping[int, int]) -> list
     notes = []
     for part, job in jobs.items():
         came, said = answered.get(part, 0), job.counts.succeeded or 0
-        if said and not came and job.rule.success:
+        lines = came + returned.get(part, 0)
+        if said and not lines and job.rule.success:
             raise OutputError(
                 f"{job.name} is {job.state} and says that it answered {said:,} rows, but its output {job.output_uri} "
                 "has none of them. Nothing was published; put the output back and clear this task, or buy the answers "
                 "anew by clearing submit with on_finished='rerun'."
             )
-        if said > came:
+        if said > lines:
             notes.append(
-                f"{job.name} says that it answered {said:,} rows of part {part}, but {came:,} came back; the others "
+                f"{job.name} says that it answered {said:,} rows of part {part}, but {lines:,} came back; the others "
                 "are missing."
             )
         elif not came and job.rule.success:
@@ -126,3 +131,17 @@ def check_answered(jobs: Mapping[int, Job], answered: Mapping[int, int]) -> list
                 f"{job.name} is {job.state}, but no answer came back: all rows of part {part} are missing."
             )
     return notes
+
+
+def check_returned(manifest: Manifest, jobs: Mapping[int, Job], anew: Mapping[int, int]) -> list[str]:
+    """Return what a person should know of lines that a resumed job was not asked for.
+
+    :param anew: by part, those that say they are later than the job that had answered their rows.
+    """
+    return [
+        f"{jobs[part.index].name} went on with {part.resumes.job_name}, and {count:,} rows that the latter had "
+        "answered came back with a later time: Vertex AI may have run them anew, and billed them. They are left as "
+        "they are; what came back for them is published nowhere, and is no part of the cost."
+        for part in manifest.parts
+        if part.resumes is not None and (count := anew.get(part.index, 0))
+    ]

@@ -16,6 +16,7 @@ from airflow_batch_gemini.batch.canary import CanaryFigures
 from airflow_batch_gemini.batch.estimate import BatchEstimate
 from airflow_batch_gemini.batch.names import GcsUri, folder_segment
 from airflow_batch_gemini.batch.ref import BatchRef
+from airflow_batch_gemini.batch.resuming import Resumed
 from airflow_batch_gemini.exceptions import SourceError
 
 FORMAT = 1
@@ -63,6 +64,14 @@ class Part:
     """Bytes of the request file; for a table, its logical bytes."""
     checksum: str
     """crc32c of the file as Cloud Storage reports it (base64); for a table, a checksum over its rows."""
+    resumes: Resumed | None = None
+    """The job whose output the part's job reads instead of these requests, which say for whom it does so."""
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Part:
+        """Read what ``dataclasses.asdict`` made of it."""
+        resumes = document.get("resumes")
+        return cls(**{**document, "resumes": resumes and Resumed.from_dict(resumes)})
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,7 @@ class Manifest:
         decisive = [self.model, self.project_id, self.location, self.template_fingerprint]
         # Not where the requests lie: each attempt to prepare makes tables of its own, of the same rows.
         decisive += [self.requests, p.checksum, str(p.rows), self.predictions, self.predictions_dataset or ""]
+        decisive += p.resumes.decisive if p.resumes else []
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:32]
 
     @property
@@ -223,7 +233,7 @@ class Manifest:
                 raise ValueError("unknown format")
             batch_id, rows = document.pop("batch_id"), document.pop("rows")
             document["identity"] = Identity(**document["identity"])
-            document["parts"] = tuple(Part(**part) for part in document["parts"])
+            document["parts"] = tuple(Part.from_dict(part) for part in document["parts"])
             for name in ("copies", "rejected"):
                 if document.get(name) is not None:
                     document[name] = Aside(**document[name])

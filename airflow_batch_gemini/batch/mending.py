@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.render import key_of
@@ -50,9 +50,9 @@ class Mending:
                 lines.append(made)
         return keys, RequestLines.of(lines)
 
-    def copies(self, fingerprints: Iterable[str]) -> int:
-        """Return how many of the rows that share a request, known by its fingerprint, share one that is sent."""
-        return sum(_number(one) in self._fingerprints for one in fingerprints)
+    def sends(self, fingerprint: str) -> bool:
+        """Whether the request that is known by *fingerprint* is sent."""
+        return _number(fingerprint) in self._fingerprints
 
     def _place(self, number: int) -> int | None:
         return next((place for place, rows in self._chosen.items() if number in rows), None)

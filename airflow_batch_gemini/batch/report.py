@@ -31,6 +31,8 @@ class Report:
     """Rows whose line does not repeat the request that was sent."""
     corrupt_lines: int
     """Output lines that were left out because they are not JSON; their rows are ``missing``."""
+    returned_lines: int
+    """Output lines of rows that the jobs which were resumed had answered; an earlier round has them."""
     tokens: Mapping[str, int]
     cost_usd: Decimal | None
     without_tokens: int
@@ -100,6 +102,15 @@ class Report:
             return ""
         return str(document.get("attempt", "")) if isinstance(document, dict) else ""
 
+    @staticmethod
+    def tells_of_whole_output(data: bytes, job_name: str) -> bool:
+        """Whether a ``report.json`` counts the answers of that job in, and no line was left out."""
+        try:
+            document = json.loads(data)
+            return not document["corrupt_lines"] and job_name in {job["name"] for job in document["jobs"]}
+        except (ValueError, KeyError, TypeError):
+            return False
+
     @classmethod
     def of(
         cls,
@@ -133,6 +144,7 @@ class Report:
             duplicates=counted.duplicates,
             unverified=counted.unverified,
             corrupt_lines=corrupt_lines,
+            returned_lines=sum(counted.returned.values()),
             tokens=counted.tokens,
             cost_usd=cost,
             without_tokens=counted.without_tokens,

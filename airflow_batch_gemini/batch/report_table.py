@@ -18,6 +18,7 @@ _SELDOM = {
     "duplicates": "duplicate lines",
     "unverified": "lines without an echo",
     "corrupt_lines": "corrupt lines",
+    "returned_lines": "lines of rows answered in an earlier round",
 }
 _TIMES = {
     "submit": "time to submit",

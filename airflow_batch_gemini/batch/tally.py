@@ -10,7 +10,7 @@ from typing import Any
 from airflow_batch_gemini.batch.outcome import Outcome
 from airflow_batch_gemini.exceptions import AccountingError, OutputError
 
-_ANSWERED = "answered"
+_BY_PART = ("answered", "returned", "anew")
 TOKENS = ("prompt", "cached", "output", "thoughts", "total")
 
 
@@ -32,6 +32,10 @@ class Tally:
     """Requests whose line does not repeat them, so that only the key says whose answer it is."""
     answered: Mapping[int, int] = field(default_factory=dict)
     """Requests of every part that a line came back for."""
+    returned: Mapping[int, int] = field(default_factory=dict)
+    """By part, lines of rows that a resumed job was not asked for: the job before it had answered them."""
+    anew: Mapping[int, int] = field(default_factory=dict)
+    """By part, those of them that say they are later than that job."""
 
     @property
     def rows(self) -> int:
@@ -41,13 +45,17 @@ class Tally:
     @property
     def duplicates(self) -> int:
         """Output lines beyond the first of their key."""
-        return self.lines - self.unknown - sum(self.answered.values())
+        return self.lines - self.unknown - sum(self.returned.values()) - sum(self.answered.values())
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
-    """Read the rows of the audit query: one per outcome, ``answered`` per part, one for each other thing it counts."""
+    """Read the rows of the audit query: one per outcome, some per part, one for each other thing it counts."""
     found = list(rows)
-    counted = {str(row["outcome"]): row for row in found if row["outcome"] != _ANSWERED}
+    counted = {str(row["outcome"]): row for row in found if row["outcome"] not in _BY_PART}
+    by_part = {
+        name: {whole(row["part"]): whole(row["row_count"]) for row in found if row["outcome"] == name}
+        for name in _BY_PART
+    }
     outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
     had = [row for row in outcomes.values() if row is not None]
     costs = [Decimal(str(row["cost_usd"])) for row in had if row["cost_usd"] is not None]
@@ -57,11 +65,9 @@ def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
         cost_usd=sum(costs, Decimal(0)),
         without_tokens=sum(whole(row["without_tokens"]) for row in had),
         lines=whole(counted["lines"]["row_count"]),
-        unknown=whole(counted["unknown"]["row_count"]),
+        unknown=whole(counted["unknown"]["row_count"]) - sum(by_part["returned"].values()),
         unverified=whole(counted["unverified"]["row_count"]),
-        answered={
-            whole(row["part"]): whole(row["row_count"]) for row in found if row["outcome"] == _ANSWERED
-        },
+        **by_part,
     )
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["ObjectInfo", "ObjectWriter", "PreconditionLost", "StoredObject", "WorkspaceHook"]
 
 READ_TRIES = 5
+MOST_COMPOSED = 32
+"""Objects that Cloud Storage puts together at a time."""
 _Infos = list[ObjectInfo]  # spelled here, because a method of the hook is called `list`
 
 
@@ -180,6 +182,20 @@ class WorkspaceHook(GoogleBaseHook):
             token, _, _ = blob.rewrite(self._blob(source), timeout=REQUEST_SECONDS)
             while token is not None:
                 token, _, _ = blob.rewrite(self._blob(source), token=token, timeout=REQUEST_SECONDS)
+            return info_of(blob)
+
+    def compose(self, sources: Sequence[GcsUri], target: GcsUri) -> ObjectInfo:
+        """Put objects of one bucket together in one, in their order, on the server: not a byte passes here.
+
+        No step is repeated by itself: repeated after a lost answer it would append twice.
+        """
+        with translated(f"putting {target} together"):
+            blob, put = self._blob(target), 0
+            while put < len(sources):
+                room = MOST_COMPOSED - (put > 0)
+                more = [self._blob(source) for source in sources[put : put + room]]
+                blob.compose([blob, *more] if put else more, timeout=REQUEST_SECONDS, retry=None)
+                put += room
             return info_of(blob)
 
     def delete(self, uri: GcsUri, *, if_generation: int | None = None) -> bool:

@@ -99,6 +99,12 @@ class Knobs:
     partial_after_rows: int = _count(
         "a job ends PARTIALLY_SUCCEEDED after so many rows, which are exported and billed; 0 never"
     )
+    unfinished_lines: bool = _switch(
+        "a job that ends early also writes the rows it did not come to, without a response"
+    )
+    rerun_finished: bool = _switch(
+        "a job that reads the output of an earlier one runs, and bills, the finished rows again too"
+    )
     cancel_outcome: str = _word(
         "what a job that is being cancelled ends in", "CANCELLED", one_of=CANCEL_OUTCOMES
     )

@@ -189,7 +189,7 @@ def _part_plan(
     max_corrupt_lines: int,
     fingerprinted: bool,
 ) -> PartPlan:
-    requests = _stored_at(workspace, job.part.uri)
+    requests, resumes = _stored_at(workspace, job.part.uri), job.part.resumes
     files, predictions, output = [], None, job.output_uri or ""
     if output.startswith("bq://"):
         predictions = warehouse.table_info(TableName.parse(output))
@@ -199,6 +199,7 @@ def _part_plan(
         job,
         tables,
         requests_file=requests,
+        resumed_file=_stored_at(workspace, resumes.requests.uri) if resumes else None,
         files=files,
         predictions=predictions,
         max_corrupt_lines=max_corrupt_lines,

@@ -5,14 +5,16 @@ Deleting it fences the job off: one that has not started yet fails at import and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.layout import BatchTables, Workspace
 from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.purchase import input_description
+from airflow_batch_gemini.batch.resuming import Resumed
 from airflow_batch_gemini.exceptions import ServiceError, SourceError
+from airflow_batch_gemini.sql.clone import clone_table, copy_table, drop_table
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
@@ -38,11 +40,15 @@ class JobInputs:
         self._connection = (gcp_conn_id, impersonation_chain)
 
     def copy(self, epoch: int, nonce: str) -> str:
-        """Copy the requests for the job of this *epoch*; the *nonce* keeps any two copies apart."""
+        """Copy the requests for the job of this *epoch*; the *nonce* keeps any two copies apart.
+
+        For a part that goes on with another job, that is what the other job wrote.
+        """
+        if self._part.resumes is not None:
+            return self._copy_outputs(self._part.resumes, epoch, nonce)
         if self._part.uri.startswith("bq://"):
-            return self._clone(TableName.parse(self._part.uri), epoch, nonce)
-        folder = Workspace(GcsUri.parse(self._manifest.workspace))
-        target = folder.job_input(self._part.index, epoch, nonce)
+            return self._in_bigquery(clone_table, TableName.parse(self._part.uri), epoch, nonce)
+        target = self._file(epoch, nonce)
         copied = self._workspace.copy(GcsUri.parse(self._part.uri), target)
         if copied.crc32c != self._part.checksum:
             self._workspace.delete(target)
@@ -54,21 +60,44 @@ class JobInputs:
 
     def delete(self, uri: str) -> None:
         """Delete a copy; one that is not there is as good."""
-        from airflow_batch_gemini.sql.clone import drop_table
-
         if uri.startswith("bq://"):
             table = TableName.parse(uri)
             self._run(drop_table(table), table.dataset_name, "drop")
         else:
             self._workspace.delete(GcsUri.parse(uri))
 
-    def _clone(self, source: TableName, epoch: int, nonce: str) -> str:
-        from airflow_batch_gemini.sql.clone import clone_table
+    def _copy_outputs(self, resumed: Resumed, epoch: int, nonce: str) -> str:
+        """Put what a job wrote together in one file, or table, without a byte of it passing here."""
+        [first, *_] = resumed.outputs
+        if first.uri.startswith("bq://"):
+            return self._in_bigquery(copy_table, TableName.parse(first.uri), epoch, nonce)
+        sources, target, size = [], self._file(epoch, nonce), 0
+        for output in resumed.outputs:
+            uri = GcsUri.parse(output.uri)
+            info = self._workspace.stat(uri)
+            if info is None or info.crc32c != output.checksum:
+                raise SourceError(
+                    f"{uri} is {'gone' if info is None else 'not what was found'} when the repair was prepared, so "
+                    f"{resumed.job_name} cannot be resumed. Nothing was submitted; put the file back, or clear the "
+                    "repair task with resume=False."
+                )
+            sources.append(uri)
+            size += info.size
+        if self._workspace.compose(sources, target).size != size:
+            self._workspace.delete(target)
+            raise ServiceError(
+                f"{target} is not as large as what it was put together from. Nothing was submitted; a retry helps."
+            )
+        return str(target)
 
+    def _file(self, epoch: int, nonce: str) -> GcsUri:
+        return Workspace(GcsUri.parse(self._manifest.workspace)).job_input(self._part.index, epoch, nonce)
+
+    def _in_bigquery(self, copying: Callable[..., str], source: TableName, epoch: int, nonce: str) -> str:
         plain = BatchTables(source.dataset_name, self._manifest.batch_id).job_input(self._part.index, epoch)
         target = source.dataset_name.table(f"{plain.table}_{nonce}")
         ledger = Workspace(GcsUri.parse(self._manifest.workspace)).ledger(self._part.index)
-        statement = clone_table(source, target, description=input_description(ledger))
+        statement = copying(source, target, description=input_description(ledger))
         self._run(statement, target.dataset_name, "clone")
         return target.uri
 

@@ -48,6 +48,8 @@ class RepairPlan:
     policy: RepairPolicy
     treatments: tuple[Treatment, ...]
     first: FirstBatch
+    job_names: tuple[str, ...]
+    """The job that answered each part of the first round; empty where there is none."""
 
     def manifest(self, *, created_at: str, **made: Any) -> Manifest:
         """Return the manifest of the round's batch; all but its requests is that of the first one."""
@@ -87,6 +89,8 @@ def planned(
     if operator.model:
         model = model_path(operator.model)
     asked = [model, repr(policy), operator.round, operator.max_rows, str(operator.max_cost_usd)]
+    asked += ["resume"] if operator.resume else []
+    job_names = _job_names(hook, root)
     return RepairPlan(
         root=root,
         round=operator.round,
@@ -104,8 +108,9 @@ def planned(
             workspace=root.workspace,
             fingerprint=root.batch_fingerprint,
             rows=root.accounted_rows,
-            basis=_digest([root.batch_fingerprint, *_job_names(hook, root), *asked]),
+            basis=_digest([root.batch_fingerprint, *job_names, *asked]),
         ),
+        job_names=tuple(job_names),
     )
 
 

@@ -131,6 +131,15 @@ class RequestTables:
         largest = 0 if fits else int(found["largest"])
         return tuple(self._part(index) for index in self._cut(whole, limits, largest))
 
+    def add(self, statement: Callable[[TableName], str], *, index: int) -> Part:
+        """Let *statement* make one part more of requests that fitted into one before.
+
+        :param statement: given the table that it is to make.
+        """
+        table = self._tables.requests(index, self._salt)
+        self._make(table, statement(table))
+        return self._part(index)
+
     def sample(self, parts: Sequence[Part]) -> tuple[SampledLine, ...]:
         """Return some requests, a few hundred at most, of parts that were made; the same ones every time."""
         chosen = sampling.chosen_parts(len(parts))

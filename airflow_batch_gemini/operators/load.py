@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, conf
 
 from airflow_batch_gemini.batch.landing import WarehouseJob
-from airflow_batch_gemini.batch.loading import check_answered
+from airflow_batch_gemini.batch.loading import check_answered, check_returned
 from airflow_batch_gemini.batch.pricing import Price, price_of
 from airflow_batch_gemini.batch.quality import QualityGates
 from airflow_batch_gemini.batch.tally import Tally, audit, check_echoes, tally
@@ -202,7 +202,9 @@ class GeminiBatchLoadOperator(BaseOperator):
     def _checked(self, plan: LoadPlan, counted: Tally, landed: Landed) -> list[str]:
         """Raise unless the counts add up; return what a person should know."""
         audit(counted, rows=plan.manifest.accounted_rows, landed=landed.lines)
-        notes = [*check_answered(plan.jobs_by_part, counted.answered), *check_echoes(counted)]
+        notes = check_answered(plan.jobs_by_part, counted.answered, counted.returned)
+        notes += check_returned(plan.manifest, plan.jobs_by_part, counted.anew)
+        notes += check_echoes(counted)
         for note in notes:
             self.log.warning("%s", note)
         return notes

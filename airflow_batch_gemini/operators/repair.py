@@ -18,9 +18,12 @@ from airflow_batch_gemini.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_batch_gemini.batch.allowance import Allowance
     from airflow_batch_gemini.batch.manifest import Manifest
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
+    from airflow_batch_gemini.operators._repairing import RepairPlan
+    from airflow_batch_gemini.operators._resuming import DeadJob
 
 
 class GeminiBatchRepairOperator(BaseOperator):
@@ -38,6 +41,17 @@ class GeminiBatchRepairOperator(BaseOperator):
     are chosen anew only when the first round was bought anew or the arguments have changed, and then without those that
     have succeeded meanwhile. When no row deserves it, this task and what follows are skipped.
 
+    With *resume* a job of the first round that ended early (FAILED, CANCELLED or PARTIALLY_SUCCEEDED) is gone on with
+    as Vertex AI has it: a copy of its output is what another job reads, one part of this round. That one runs every row
+    in it that has no response, those that the policy gives up included, and gives the others back; these are neither
+    landed nor counted nor priced again. Rows of which that output has no line and rows that deserve something else are
+    sent as requests. So are all where limits allow less than such a job would run, where its output cannot be read
+    whole or is larger than an input may be, and once a round of repair was loaded: the output lacks what that one has
+    answered, and it would be bought again. The log says why.
+
+    How Vertex AI tells the rows that are finished is not documented, and none of this was tried at Google. Should it
+    run them again it would bill them; their rows stay as they are, and the report of the load has a note.
+
     Requests on Cloud Storage are picked out of the files of the first round, of which the worker sees line after line;
     those in BigQuery become a table without a byte passing the worker.
 
@@ -52,6 +66,7 @@ class GeminiBatchRepairOperator(BaseOperator):
     :param max_rows: rows in this round at most; the first ones are taken.
     :param max_cost_usd: what they may cost, reckoned by what the rows so far did cost.
     :param price: USD per million tokens instead of the built-in list, like ``{"input": 1.5, "output": 9}``.
+    :param resume: go on with jobs of the first round that ended early.
     :param project_id: project that runs the BigQuery jobs; by default the connection's, else the results table's.
         Templated.
     :param gcp_conn_id: the connection.
@@ -76,6 +91,7 @@ class GeminiBatchRepairOperator(BaseOperator):
         max_rows: int | None = None,
         max_cost_usd: float | str | Decimal | None = None,
         price: Price | Mapping[str, Any] | None = None,
+        resume: bool = False,
         project_id: str | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
@@ -92,6 +108,7 @@ class GeminiBatchRepairOperator(BaseOperator):
         self.max_rows = max_rows
         self.max_cost_usd = max_cost_usd
         self.price = price
+        self.resume = resume
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -107,15 +124,31 @@ class GeminiBatchRepairOperator(BaseOperator):
             if (before := sent_before(plan, hook)) is not None:
                 self.log.info("Round %d was sent before, and stays as it is.", self.round)
                 return before.to_xcom()
+            resumed, allowance = self._resumed(plan, allowed(plan, self, warehouse), hook, warehouse)
             mender = Mender(
                 plan=plan,
-                allowance=allowed(plan, self, warehouse),
+                allowance=allowance,
+                resumed=resumed,
                 hook=hook,
                 warehouse=warehouse,
                 created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
                 log=self.log,
             )
             return self._told(mender.mend())
+
+    def _resumed(
+        self, plan: RepairPlan, allowance: Allowance, hook: WorkspaceHook, warehouse: WarehouseHook
+    ) -> tuple[tuple[DeadJob, ...], Allowance]:
+        """Return the jobs that others go on with, and what may be sent beside that."""
+        from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+        from airflow_batch_gemini.operators._resuming import DeadJobs
+
+        if not self.resume:
+            return (), allowance
+        vertex = GeminiBatchHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        with closing(vertex):
+            found = DeadJobs(plan=plan, hook=hook, warehouse=warehouse, vertex=vertex, log=self.log)
+            return found.take(allowance)
 
     def _told(self, manifest: Manifest | None) -> list[dict[str, Any]]:
         if manifest is None:
@@ -148,6 +181,8 @@ def _check(operator: GeminiBatchRepairOperator) -> None:
         )
     if operator.max_rows is not None and (type(operator.max_rows) is not int or operator.max_rows < 1):
         raise ConfigurationError(f"max_rows={operator.max_rows!r} is no number of rows. Nothing was sent.")
+    if type(operator.resume) is not bool:
+        raise ConfigurationError(f"resume={operator.resume!r} is neither True nor False. Nothing was sent.")
     if operator.max_cost_usd is not None and not _is_money(operator.max_cost_usd):
         raise ConfigurationError(
             f"max_cost_usd={operator.max_cost_usd!r} is no sum of money. Nothing was sent."

@@ -17,16 +17,20 @@ def audit(parts: Sequence[sources.PartTables], outcomes: TableName) -> str:
     """Return the query that counts what :func:`classify` found.
 
     One row per outcome, one per part for the requests a line came back for, one for all lines, one for the lines
-    whose key no request has, and one for the requests whose line does not repeat them.
+    whose key no request has, and one for the requests whose line does not repeat them. For each part with a resumed
+    job one for those of its lines without a request that the job before it had answered, and one for those of them that
+    seem to have been answered anew.
     """
     answered = ", ".join(f"'{o}'" for o in Outcome if o not in _UNPAID)
     came = f"outcome NOT IN ('{Outcome.MISSING}', '{Outcome.REJECTED}') AND copy_of IS NULL"
     nothing = ", ".join(["NULL"] * 6)
+    returned = sources.returned(parts)
+    resumed = f", returned AS (\n{returned}\n)" if returned else ""
     return f"""WITH requests AS (
 {sources.requests(parts)}
 ), lines AS (
 {sources.keys(parts)}
-)
+){resumed}
 SELECT
   outcome,
   CAST(NULL AS INT64) AS part,
@@ -56,7 +60,18 @@ WHERE requests.key IS NULL
 UNION ALL
 SELECT 'unverified', NULL, COUNT(*), {nothing}, CAST(NULL AS NUMERIC)
 FROM {identifier(str(outcomes))}
-WHERE {came} AND verified IS NULL"""
+WHERE {came} AND verified IS NULL{_returned(nothing) if returned else ""}"""
+
+
+def _returned(nothing: str) -> str:
+    return "".join(
+        f"""
+UNION ALL
+SELECT '{name}', part, {count}, {nothing}, CAST(NULL AS NUMERIC)
+FROM returned
+GROUP BY part"""
+        for name, count in [("returned", "COUNT(*)"), ("anew", "COUNTIF(anew)")]
+    )
 
 
 def standings_after(batch: LoadedBatch, outcomes: TableName) -> str:

@@ -15,6 +15,12 @@ def clone_table(source: TableName, target: TableName, *, description: str) -> st
     return f"CREATE TABLE IF NOT EXISTS {target.sql} CLONE {source.sql} {options}"
 
 
+def copy_table(source: TableName, target: TableName, *, description: str) -> str:
+    """Return the statement that copies *source*: a clone would lack what was streamed into it a moment ago."""
+    options = f"OPTIONS (description = {string_literal(description)})"
+    return f"CREATE TABLE IF NOT EXISTS {target.sql} {options} AS SELECT * FROM {source.sql}"
+
+
 def drop_table(table: TableName) -> str:
     """Return the statement that deletes *table*; one that is not there is as good."""
     return f"DROP TABLE IF EXISTS {table.sql}"

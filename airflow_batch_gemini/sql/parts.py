@@ -12,6 +12,7 @@ from airflow_batch_gemini.batch.layout import BatchTables
 from airflow_batch_gemini.batch.loading import PartJob, check_shards, prediction_files
 from airflow_batch_gemini.batch.manifest import Aside, Manifest, Part
 from airflow_batch_gemini.batch.names import GcsUri, TableName
+from airflow_batch_gemini.batch.resuming import Stored
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import (
     COPIES_SCHEMA,
@@ -56,6 +57,7 @@ def plan_part(
     tables: BatchTables,
     *,
     requests_file: StoredFile | None = None,
+    resumed_file: StoredFile | None = None,
     files: Iterable[StoredFile] = (),
     predictions: TableInfo | None = None,
     max_corrupt_lines: int = 0,
@@ -67,6 +69,7 @@ def plan_part(
     older state of them, writes into a table that somebody else reads.
 
     :param requests_file: the request file, for requests on Cloud Storage; ``None`` when there is none.
+    :param resumed_file: the same of the job that the part's job went on with, where it did.
     :param files: what lies below the job's output folder, for a job that wrote to Cloud Storage.
     :param predictions: the job's output table, for one that wrote to BigQuery; ``None`` when there is none.
     :param max_corrupt_lines: lines of the output that may be left out because they are not JSON.
@@ -76,19 +79,23 @@ def plan_part(
     """
     part, job = part_job.part, part_job.job
     loads: list[LandingJob] = []
-    if part.uri.startswith("gs://"):
-        landing = _requests(part, requests_file, tables)
-        requests = landing.table
-        loads.append(landing)
-    else:
-        requests = TableName.parse(part.uri)
+
+    def asked(given: Part | Stored, stored: StoredFile | None) -> TableName:
+        if given.uri.startswith("bq://"):
+            return TableName.parse(given.uri)
+        loads.append(_requests(given, stored, tables.requests(part.index)))
+        return loads[-1].table
+
+    resumes = part.resumes
     sources = PartTables(
         part=part.index,
         epoch=part_job.epoch,
         job_name=job.name,
-        requests=requests,
+        requests=asked(part, requests_file),
         predictions=None,
         fingerprinted=fingerprinted,
+        resumed=asked(resumes.requests, resumed_file) if resumes else None,
+        resumed_until=resumes.ended if resumes else None,
     )
     if part_job.output_uri is None:
         return PartPlan(tables=sources, loads=tuple(loads))
@@ -151,9 +158,9 @@ def _prepared(uri: str, checksum: str, found: StoredFile | None) -> StoredFile:
     return found
 
 
-def _requests(part: Part, stored: StoredFile | None, tables: BatchTables) -> LandingJob:
-    found = _prepared(part.uri, part.checksum, stored)
-    table = _named_after(tables.requests(part.index), [found])
+def _requests(given: Part | Stored, stored: StoredFile | None, plain: TableName) -> LandingJob:
+    found = _prepared(given.uri, given.checksum, stored)
+    table = _named_after(plain, [found])
     return LandingJob(
         purpose="requests",
         table=table,

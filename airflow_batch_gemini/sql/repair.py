@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airflow_batch_gemini.batch.allowance import Allowance
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Outcome
-from airflow_batch_gemini.batch.repair import RepairPolicy, Treatment
+from airflow_batch_gemini.batch.repair import Action, RepairPolicy, Treatment
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.sql.literal import string_literal
 from airflow_batch_gemini.sql.prepare import create_table
@@ -34,16 +34,86 @@ def standings(batch: LoadedBatch) -> str:
     )
 
 
-def deserving(batch: LoadedBatch, policy: RepairPolicy, treatments: Sequence[Treatment]) -> str:
+def deserving(
+    batch: LoadedBatch,
+    policy: RepairPolicy,
+    treatments: Sequence[Treatment],
+    *,
+    resumed: Sequence[str] = (),
+) -> str:
     """Return the query for the keys that deserve another try, each with the place of its treatment.
 
     A copy gets the answer of the row that was sent for it, so only that one is asked again.
+
+    :param resumed: jobs that others go on with; what those run by themselves is left out.
     """
+    others = f" AND NOT ({_lost(resumed)})" if resumed else ""
     return (
         "SELECT key, treatment FROM (\n"
         f"  SELECT key, {chosen(policy, treatments)} AS treatment\n"
-        f"  FROM {batch.errors.sql} WHERE {batch.rows} AND copy_of IS NULL\n"
+        f"  FROM {batch.errors.sql} WHERE {batch.rows} AND copy_of IS NULL{others}\n"
         ")\nWHERE treatment IS NOT NULL"
+    )
+
+
+def lost_rows(
+    batch: LoadedBatch, jobs: Sequence[str], policy: RepairPolicy, treatments: Sequence[Treatment]
+) -> str:
+    """Return the query for the number of rows that each of *jobs* wrote a line of, but no response.
+
+    Beside it that of those which are to be sent again as they were, and of those whose line asks something else.
+    """
+    same = [place for place, one in enumerate(treatments) if one.action is Action.SAME]
+    failed = f"outcome = {string_literal(Outcome.FAILED)}"
+    again = f"COUNTIF({failed} AND {chosen(policy, treatments)} = {same[0]})" if same else "0"
+    return (
+        f"SELECT job_name, COUNTIF({failed}) AS row_count, {again} AS sent_again,\n"
+        f"  COUNTIF(outcome = {string_literal(Outcome.MISMATCHED)}) AS mismatched\n"
+        f"FROM {batch.errors.sql}\n"
+        f"WHERE {batch.rows} AND copy_of IS NULL AND {_without_response(jobs)}\nGROUP BY job_name"
+    )
+
+
+def asked_since(batch: LoadedBatch) -> str:
+    """Return the query for the number of rows that a later round than the first one has loaded."""
+    tables = "\n  UNION ALL\n".join(
+        f"  SELECT round FROM {table.sql} WHERE {batch.rows}" for table in (batch.results, batch.errors)
+    )
+    return f"SELECT COUNT(*) AS row_count FROM (\n{tables}\n)\nWHERE round > 0"
+
+
+def lost_keys(batch: LoadedBatch, jobs: Sequence[str]) -> str:
+    """Return the query for the keys of those rows."""
+    return f"SELECT key FROM {batch.errors.sql}\nWHERE {batch.rows} AND copy_of IS NULL AND {_lost(jobs)}"
+
+
+def _lost(jobs: Sequence[str]) -> str:
+    """Whether a row of the errors table is one that a job which goes on with one of *jobs* runs again.
+
+    Its line has an error instead of a response, or neither. A row without a line is unknown to that job, and one with
+    a response that is of no use is finished to it.
+    """
+    return f"outcome = {string_literal(Outcome.FAILED)} AND {_without_response(jobs)}"
+
+
+def _without_response(jobs: Sequence[str]) -> str:
+    names = ", ".join(map(string_literal, jobs))
+    return f"finish_reason IS NULL AND prompt_tokens IS NULL AND IFNULL(job_name, '') IN ({names})"
+
+
+def create_resumed(
+    table: TableName, batch: LoadedBatch, *, job_name: str, requests: TableName, fingerprinted: bool
+) -> str:
+    """Return the statement that makes the request table of what a job runs that goes on with *job_name*.
+
+    :param requests: those of the part that *job_name* was to answer.
+    """
+    names = "key, fingerprint, request" if fingerprinted else "key, request"
+    return (
+        f"{create_table(table)}\n"
+        f"SELECT {names} FROM {requests.sql}\n"
+        f"WHERE key IN (\n  SELECT CONCAT({string_literal(WIRE_KEY_PREFIX)}, key) FROM (\n"
+        f"{lost_keys(batch, [job_name])}\n  )\n)"
     )
 
 
@@ -56,6 +126,7 @@ def create_repairs(
     policy: RepairPolicy,
     treatments: Sequence[Treatment],
     allowance: Allowance,
+    resumed: Sequence[str] = (),
 ) -> str:
     """Return the statement that makes the request table of a repair out of those of the first round."""
     names = "key, fingerprint, request" if fingerprinted else "key, request"
@@ -70,7 +141,7 @@ def create_repairs(
         f"  SELECT {names}, {_taken(allowance)} AS taken FROM (\n"
         f"    SELECT requests.key, {mark}treatment, CASE treatment {cases} END AS request\n"
         f"    FROM (\n{every}\n    ) AS requests\n"
-        f"    JOIN (\n{deserving(batch, policy, treatments)}\n    ) AS deserving\n"
+        f"    JOIN (\n{deserving(batch, policy, treatments, resumed=resumed)}\n    ) AS deserving\n"
         f"    ON requests.key = CONCAT({string_literal(WIRE_KEY_PREFIX)}, deserving.key)\n"
         "  )\n  WHERE request IS NOT NULL\n"
         ")\nWHERE taken"

@@ -28,6 +28,10 @@ class PartTables:
     """Whether *requests* has a column ``fingerprint``."""
     echo_type: Literal["JSON", "STRING"] | None = "JSON"
     """Type of the column ``request`` of *predictions*, ``None`` where there is no such column."""
+    resumed: TableName | None = None
+    """What the job was asked that this part's job went on with: lines of all these rows come back."""
+    resumed_until: float | None = None
+    """When that one ended, in epoch seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,28 @@ def keys(parts: Sequence[PartTables]) -> str:
         )
         or "  SELECT 0 AS part, '' AS key\n  FROM (SELECT 1 AS one) WHERE one = 0"
     )
+
+
+def returned(parts: Sequence[PartTables]) -> str:
+    """Return a query, over ``requests``, of the lines that resumed jobs wrote of rows that were not to be run again.
+
+    ``anew`` says whether a line is later than the end of the job that had answered the row. Empty text where no job
+    was resumed.
+    """
+    return "\n  UNION ALL\n".join(
+        f"  SELECT {p.part} AS part, IFNULL({_time(p)} > {_until(p)}, FALSE) AS anew\n"
+        f"  FROM {identifier(str(p.predictions))} AS lines\n"
+        f"  JOIN (SELECT DISTINCT key FROM {identifier(str(p.resumed))}) AS known ON known.key = lines.key\n"
+        f"  WHERE lines.key NOT IN (SELECT key FROM requests WHERE part = {p.part} AND key IS NOT NULL)"
+        for p in parts
+        if p.resumed is not None and p.predictions is not None
+    )
+
+
+def _until(part: PartTables) -> str:
+    if part.resumed_until is None:
+        return "CAST(NULL AS TIMESTAMP)"
+    return f"TIMESTAMP_MICROS({round(part.resumed_until * 1_000_000)})"
 
 
 def _time(part: PartTables) -> str:

@@ -49,6 +49,7 @@ def gemini_batch(
     approval: bool | Mapping[str, Any] = False,
     teardown: bool = False,
     rounds: int = 0,
+    resume: bool = False,
     submit: Mapping[str, Any] | None = None,
     wait: Mapping[str, Any] | None = None,
     load: Mapping[str, Any] | None = None,
@@ -93,6 +94,8 @@ def gemini_batch(
         cancelled. What it answered until then is kept and paid for.
     :param rounds: how often rows that deserve it are asked once more, at most 9. They are paid for without another
         approval; ``repair={"max_cost_usd": …}`` bounds each round.
+    :param resume: let these rounds go on with jobs of the first one that ended early, as ``GeminiBatchRepairOperator``
+        has it. Its load must run although a wait has failed, see above.
     :param submit: more arguments of ``GeminiBatchSubmitOperator``, of each part's task.
     :param wait: more arguments of ``GeminiBatchSensor``, of each part's task.
     :param load: more arguments of ``GeminiBatchLoadOperator``.
@@ -109,11 +112,12 @@ def gemini_batch(
         submit={**connection, **(submit or {})},
         wait={**connection, **(wait or {})},
         load={**payer, **(load or {})},
-        repair={**payer, **(repair or {})},
+        repair={**payer, **({"resume": True} if resume else {}), **(repair or {})},
         teardown=teardown,
     )
-    if repair and not rounds:
-        raise ConfigurationError("repair= is for rounds=, and there are none. Nothing was sent.")
+    for name, given in [("repair=", repair), ("resume=", resume)]:
+        if given and not rounds:
+            raise ConfigurationError(f"{name} is for rounds=, and there are none. Nothing was sent.")
     _check(batch, prepare, wish, rounds=rounds)
     wish = wish.over_rounds() if rounds else wish
     defaults: Any = dict(default_args or {})

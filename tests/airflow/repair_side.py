@@ -99,10 +99,11 @@ class Story:
             options["source_uri"] = str(uri)
         else:
             values = ", ".join(f"STRUCT('{key}' AS key, '{text}' AS text)" for key, text in rows)
-            options |= {
+            options = {
                 "sql": f"SELECT * FROM UNNEST([{values}])",
                 "requests_dataset": self.dataset,
                 "predictions_dataset": self.dataset,
+                **options,
             }
         given: dict[str, Any] = {"model": "gemini-3.5-flash", **options}
         operator = GeminiBatchPrepareOperator(

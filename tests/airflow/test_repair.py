@@ -540,6 +540,7 @@ def test_request_files_that_are_not_those_prepared_are_not_sent(in_files: Story)
         ({"round": 10}, "round=10"),
         ({"round": True}, "round=True"),
         ({"max_rows": 0}, "max_rows=0"),
+        ({"resume": "False"}, "resume='False' is neither"),
         ({"max_cost_usd": "much"}, "max_cost_usd='much'"),
         ({"max_cost_usd": -1}, "max_cost_usd=-1"),
         ({"policy": {"truncated": "twice"}}, "policy="),

@@ -198,6 +198,22 @@ def test_a_round_that_cannot_be_submitted_fails_what_comes_after(
     assert 0 < len(keys(f"{dataset}.results")) < 40
 
 
+def test_a_failed_job_is_resumed_where_that_is_wanted(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any]
+) -> None:
+    """The second job goes on with what the first one wrote, and dies of it too; no row is billed twice."""
+    cloud.knobs(fail_after_rows=20, unfinished_lines=True)
+    billed = cloud.stats()["billed_rows"]
+    dag = rounds(job, dataset, "group_rounds_resumed", load={"trigger_rule": "none_skipped"}, resume=True)
+    ended = states(dag)
+    assert ended["repair_1"] == ended["submit_1"] == ended["load_1"] == ended["after"] == {"success"}
+    assert ended["wait"] == ended["wait_1"] == {"failed"}
+    good, bad = keys(f"{dataset}.results"), keys(f"{dataset}.results_errors")
+    assert len(good) > 20
+    assert sorted(good + bad) == sorted(f"r{number}" for number in range(40))
+    assert cloud.stats()["billed_rows"] - billed == len(good)
+
+
 def test_what_a_failed_job_answered_is_landed_when_the_load_is_told_not_to_mind(
     cloud: LocalCloud, dataset: str, job: dict[str, Any]
 ) -> None:

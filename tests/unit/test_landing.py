@@ -23,6 +23,7 @@ from airflow_batch_gemini.batch.ledger import Ledger
 from airflow_batch_gemini.batch.loading import (
     PartJob,
     check_answered,
+    check_returned,
     missing_shards,
     paid_ledger,
     part_job,
@@ -30,6 +31,8 @@ from airflow_batch_gemini.batch.loading import (
 )
 from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.parts import MAX_BYTES
+from airflow_batch_gemini.batch.resuming import Lost, Resumed, Stored, why_not
 from airflow_batch_gemini.exceptions import OutputError
 from airflow_batch_gemini.sql.landing import load_predictions, query, query_into
 from airflow_batch_gemini.sql.parts import PartPlan, StoredFile, plan_part
@@ -293,6 +296,57 @@ def test_a_job_that_claims_answers_and_left_none_stops_the_load() -> None:
         OutputError, match=r"says that it answered 3 rows, but its output .* has none of them"
     ):
         check_answered({0: replace(job(), counts=Counts(succeeded=3))}, {})
+
+
+def test_a_resumed_job_may_count_what_another_one_had_answered() -> None:
+    """Or not: neither way a row is taken for lost. Answers that seem to be new are told."""
+    both, own = (replace(job(), counts=Counts(succeeded=said)) for said in (5, 2))
+    assert check_answered({0: both}, {0: 2}, {0: 3}) == check_answered({0: own}, {0: 2}, {0: 3}) == []
+    [note] = check_answered({0: both}, {}, {0: 3})
+    assert "answered 5 rows of part 0, but 3 came back" in note
+    resumed = Resumed(
+        job_name=f"{JOB_NAME}8",
+        ended=None,
+        requests=Stored(uri=PART.uri),
+        outputs=(Stored(uri="bq://p.d.t"),),
+    )
+    manifest = replace(MANIFEST, parts=(replace(PART, resumes=resumed),))
+    assert check_returned(manifest, {0: both}, {0: 0}) == check_returned(MANIFEST, {0: both}, {}) == []
+    [note] = check_returned(manifest, {0: both}, {0: 3})
+    assert f"went on with {JOB_NAME}8, and 3 rows that the latter" in note
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        (Lost(), "no row that it would be run for"),
+        (Lost(rows=3), "no row that it would be run for"),
+        (Lost(rows=3, sent_again=1), None),
+        (Lost(rows=3, sent_again=1, mismatched=1), "ask what others ask"),
+        (Lost(rows=3, sent_again=3, asked_since=True), "since"),
+    ],
+)
+def test_rows_are_worth_going_on_for_or_not(lost: Lost, why: str | None) -> None:
+    """Nothing is bought that nobody wants, that asks something else, or that was answered meanwhile."""
+    assert (lost.why_not is None) == (why is None)
+    assert str(why) in str(lost.why_not)
+
+
+@pytest.mark.parametrize(
+    ("readable", "sizes", "why"),
+    [
+        (True, [1], None),
+        (True, [0], None),
+        (True, [], "wrote no output"),
+        (False, [1], "every line"),
+        (True, [MAX_BYTES, 1], "more than the 1,000,000,000 bytes"),
+    ],
+)
+def test_an_output_can_be_gone_on_with_or_not(readable: bool, sizes: list[int], why: str | None) -> None:
+    """A job that could not read it would fail, and its rows be lost once more."""
+    found = why_not(readable=readable, sizes=sizes)
+    assert (found is None) == (why is None)
+    assert str(why) in str(found)
 
 
 # --------------------------------------------------------------------------------------------------------- the plan

@@ -18,6 +18,7 @@ from airflow_batch_gemini.batch.media_tokens import Tokens
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.pricing import PRICES
 from airflow_batch_gemini.batch.ref import BatchRef
+from airflow_batch_gemini.batch.resuming import Resumed, Stored
 from airflow_batch_gemini.batch.sampling import PartSize
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import SourceError
@@ -100,6 +101,26 @@ def test_a_manifest_carries_what_its_canary_showed_and_does_without_one() -> Non
     assert Manifest.from_json(json.dumps(older).encode()) == MANIFEST
     before = {name: value for name, value in MANIFEST.to_xcom()[0].items() if not name.startswith("canary_")}
     assert BatchRef.from_xcom(before).canary_rows == 0
+
+
+def test_a_part_may_go_on_with_a_job_and_then_buys_something_else() -> None:
+    """Another output of that job is another purchase; a manifest from before there were such parts is read."""
+    resumed = Resumed(
+        job_name="projects/p/locations/us-central1/batchPredictionJobs/1",
+        ended=1_790_000_000.5,
+        requests=Stored(uri=PARTS[0].uri, checksum=PARTS[0].checksum),
+        outputs=(Stored(uri="gs://team/o/predictions.jsonl", checksum="CCCC"),),
+    )
+    made = replace(MANIFEST, parts=(replace(PARTS[0], resumes=resumed), PARTS[1]))
+    assert Manifest.from_json(made.to_json()) == made
+    other = replace(resumed, outputs=(Stored(uri="gs://team/o/predictions.jsonl", checksum="DDDD"),))
+    changed = replace(MANIFEST, parts=(replace(PARTS[0], resumes=other), PARTS[1]))
+    assert len({found.fingerprint(0) for found in (MANIFEST, made, changed)}) == 3
+    assert made.fingerprint(1) == MANIFEST.fingerprint(1)
+    older = json.loads(MANIFEST.to_json())
+    for part in older["parts"]:
+        del part["resumes"]
+    assert Manifest.from_json(json.dumps(older).encode()) == MANIFEST
 
 
 def test_every_part_travels_with_what_the_batch_will_cost() -> None:

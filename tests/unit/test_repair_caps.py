@@ -69,6 +69,16 @@ def test_a_limit_that_nobody_can_keep_is_refused(paid: int, price: Price | None)
     assert allowance(standings, [SAME], max_rows=3, max_cost_usd=None, price=price) == Allowance(max_rows=3)
 
 
+def test_what_resumed_jobs_run_is_taken_off_first() -> None:
+    """All of it, or nothing."""
+    both = Allowance(max_rows=5, max_nano=100, row_costs=(10, 30))
+    assert both.without(4, 0) == Allowance(max_rows=1, max_nano=60, row_costs=(10, 30))
+    assert both.without(5, 0) == Allowance(max_rows=0, max_nano=50, row_costs=(10, 30))
+    assert both.without(6, 0) is both.without(4, 1) is None
+    assert Allowance().without(10**6, 0) == Allowance()
+    assert not Allowance(max_rows=0).taking().take(0)
+
+
 def test_lines_of_rows_that_were_chosen_pass_each_treated_as_it_was_chosen() -> None:
     """What asks for all there is is given up; the copies of what is sent are counted by its fingerprint."""
     marks = {"a": "00" * 16, "b": "11" * 16, "c": "22" * 16, "d": "33" * 16}
@@ -90,4 +100,4 @@ def test_lines_of_rows_that_were_chosen_pass_each_treated_as_it_was_chosen() -> 
         lines[2].replace(b'Tokens":10}', b'Tokens":40}') + b"\n",
     ]
     assert (mending.sent, mending.given_up, mending.left) == ({"same": 1, "more_tokens": 1}, 1, 0)
-    assert mending.copies([marks["a"], marks["a"], marks["b"], marks["d"]]) == 2
+    assert [mending.sends(marks[key]) for key in "abd"] == [True, False, False]

@@ -68,6 +68,30 @@ def report(counted: Tally = COUNTED, *, model: str = "gemini-3.5-flash") -> Repo
     )
 
 
+def test_what_a_resumed_job_gave_back_is_neither_unknown_nor_a_duplicate() -> None:
+    """Its lines are counted, by part, and told."""
+    lines = {"lines": row("lines", 14), "unknown": row("unknown", 3)}
+    others = [one for one in ROWS if one["outcome"] not in lines]
+    more = [{**row("returned", 3), "part": 7}, {**row("anew", 1), "part": 7}]
+    counted = tally([*others, *lines.values(), *more])
+    assert (counted.unknown, counted.duplicates) == (0, COUNTED.duplicates)
+    assert (counted.returned, counted.anew) == ({7: 3}, {7: 1})
+    audit(counted, rows=10, landed=14)
+    assert report(counted).to_dict()["returned_lines"] == 3
+    assert ["lines", "of", "rows", "answered", "in", "an", "earlier", "round", "3"] in words(report(counted))
+    with pytest.raises(OutputError, match="2 of 14 output lines"):
+        audit(replace(counted, unknown=2), rows=10)
+
+
+def test_a_report_tells_whether_a_job_left_a_whole_output() -> None:
+    """One that does not name the job, or cannot be read, tells nothing."""
+    whole = report().to_json()
+    assert [Report.tells_of_whole_output(whole, name) for name in ("j1", "j2", "j3")] == [True, True, False]
+    assert not Report.tells_of_whole_output(replace(report(), corrupt_lines=1).to_json(), "j1")
+    for data in (b"{", b"[]", b"{}", b'{"corrupt_lines": 0, "jobs": 3}'):
+        assert not Report.tells_of_whole_output(data, "j1")
+
+
 def words(found: Report) -> list[list[str]]:
     return [text.split() for text in found.lines()]
 

@@ -1,4 +1,4 @@
-"""The two statements of a job's own input, before GoogleSQL's analyzer."""
+"""The statements of a job's own input, before GoogleSQL's analyzer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_batch_gemini.batch import names
 from airflow_batch_gemini.batch.names import TableName
-from airflow_batch_gemini.sql.clone import clone_table, drop_table
+from airflow_batch_gemini.sql.clone import clone_table, copy_table, drop_table
 
 SOURCE = TableName.parse("google.com:proj-x.d.gemini_requests-1")
 TARGET = TableName.parse("proj-x.d.gemini_input_e1_abc")
@@ -42,6 +42,15 @@ def test_a_clone_is_a_create_table_statement_of_the_source(analyse: Any) -> None
     assert "IF NOT EXISTS" in clone_table(SOURCE, TARGET, description="")
     [option] = statement.option_list
     assert (option.name, option.value.value.value.string_value) == ("description", "of gs://b/it's `one`\\")
+
+
+def test_a_copy_selects_all_there_is(analyse: Any) -> None:
+    """And does nothing when the target exists."""
+    statement = analyse(copy_table(SOURCE, TARGET, description="of gs://b/it's `one`\\"))
+    assert type(statement).__name__ == "ResolvedCreateTableAsSelectStmt"
+    assert list(statement.name_path) == [str(TARGET)]
+    assert [column.name for column in statement.output_column_list] == ["key"]
+    assert "IF NOT EXISTS" in copy_table(SOURCE, TARGET, description="")
 
 
 def test_a_drop_names_the_table_and_does_not_mind_its_absence(analyse: Any) -> None:

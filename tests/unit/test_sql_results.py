@@ -531,6 +531,34 @@ def test_the_statements_of_a_repair_are_googlesql(
     assert found == ["key", "fingerprint", "request"] if fingerprinted else ["key", "request"]
 
 
+@pytest.mark.parametrize("fingerprinted", [False, True])
+def test_the_statements_of_a_repair_that_resumes_jobs_are_googlesql(
+    judge: Judge, fingerprinted: bool
+) -> None:
+    """Which rows those jobs run, and what is left for others."""
+    policy, jobs = RepairPolicy(), [JOB, f"{JOB}2"]
+    treatments = policy.treatments(round=1)
+    judge.analyse(repair.lost_rows(LOADED, jobs, policy, treatments))
+    assert "0 AS sent_again" in repair.lost_rows(LOADED, jobs, policy, ())
+    judge.analyse(repair.asked_since(LOADED))
+    judge.analyse(repair.lost_keys(LOADED, jobs))
+    judge.analyse(repair.deserving(LOADED, policy, treatments, resumed=jobs))
+    made = repair.create_resumed(
+        TableName.parse("p-x.d.made"), LOADED, job_name=JOB, requests=REQUESTS, fingerprinted=fingerprinted
+    )
+    found = [column.name for column in judge.analyse(made).output_column_list]
+    assert found == ["key", "fingerprint", "request"] if fingerprinted else ["key", "request"]
+
+
+@pytest.mark.parametrize("until", [None, 1_790_000_000.123456])
+def test_the_audit_counts_what_a_resumed_job_was_not_asked_for(judge: Judge, until: float | None) -> None:
+    """Of each part by itself; of a part without an output there is nothing."""
+    part = replace(PART, resumed=REQUESTS, resumed_until=until)
+    found = judge.analyse(audit([PART, part, replace(part, part=1)], OUTCOMES))
+    assert len(found.output_column_list) == 10
+    assert "returned" not in audit([PART, replace(part, predictions=None)], OUTCOMES)
+
+
 def test_the_audit_counts_outcomes_lines_and_lines_of_unknown_keys(judge: Judge) -> None:
     """One row per outcome, and two for the lines."""
     judge.analyse(audit([PART], OUTCOMES))

@@ -108,6 +108,7 @@ def test_an_incremental_batch_looks_into_the_table_it_lands_in(dag: DAG) -> None
         ({"rounds": 1, "repair": {"round": 3}}, "repair= sets round: the group does that"),
         ({"rounds": 1, "repair": {"policy": {"invalid": "pray"}}}, "pray"),
         ({"repair": {"max_rows": 3}}, "repair= is for rounds=, and there are none"),
+        ({"resume": True}, "resume= is for rounds=, and there are none"),
         ({"rounds": 10}, "rounds=10 is not a number from 0 to 9"),
         ({"rounds": -1}, "rounds=-1 is not a number"),
         ({"rounds": True}, "rounds=True is not a number"),
@@ -234,6 +235,15 @@ def test_an_asset_is_told_of_by_the_last_task_alone(
     gemini_batch(**CALL, **{**options, "load": load})
     assert [found.task_id for found in dag.tasks if found.outlets] == [f"gemini_batch.{last}"]
     assert dag.get_task(f"gemini_batch.{last}").outlets == [asset]
+
+
+def test_the_rounds_resume_jobs_where_that_is_wanted(dag: DAG) -> None:
+    """What the repair's own dict says wins."""
+    gemini_batch(**CALL, rounds=2, resume=True)
+    gemini_batch(**CALL, rounds=1, resume=True, repair={"resume": False}, group_id="other")
+    gemini_batch(**CALL, rounds=1, group_id="plain")
+    names = ["gemini_batch.repair_1", "gemini_batch.repair_2", "other.repair_1", "plain.repair_1"]
+    assert [dag.get_task(name).resume for name in names] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,21 @@ def test_a_copy_is_the_same_bytes_under_another_name(hook: WorkspaceHook) -> Non
     assert caught.value.http_status == 404
 
 
+@pytest.mark.parametrize("count", [1, 2, 32, 33, 70])
+def test_objects_are_put_together_in_their_order(hook: WorkspaceHook, count: int) -> None:
+    """However many there are, and with a checksum."""
+    pieces = [f"{number}\n".encode() for number in range(count)]
+    for number, piece in enumerate(pieces):
+        hook.write(FOLDER / f"p/{number}", piece)
+    info = hook.compose([FOLDER / f"p/{number}" for number in range(count)], FOLDER / "whole")
+    stored = hook.read(FOLDER / "whole")
+    assert stored is not None
+    assert (stored.data, stored.info) == (b"".join(pieces), info)
+    with pytest.raises(ServiceError, match="together: 404"):
+        hook.compose([FOLDER / "p/0", FOLDER / "none"], FOLDER / "d")
+    assert hook.stat(FOLDER / "d") is None
+
+
 def test_a_copy_goes_on_where_the_server_paused(hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large copy answers a token until it is done."""
     tokens: list[Any] = []

@@ -197,7 +197,7 @@ class Engine:
             return 0.0
         self._keep(job.id, work.export_increment(job))
         if limit < work.total and job.progress.done >= limit:
-            work.export(job)
+            work.export(job, early=True)
             if knobs.fail_after_rows:
                 self._end(job, FAILED, error_code=13, error_message=f"The job failed after {limit} rows.")
             else:
@@ -219,7 +219,7 @@ class Engine:
                 job = self._answered(job, work, work.total)
                 if job.progress.done < work.total:
                     return 0.0
-            work.export(job)
+            work.export(job, early=outcome != SUCCEEDED)
         if outcome == FAILED:
             self._end(
                 job, FAILED, error_code=13, error_message="The job failed while it was being cancelled."

@@ -60,16 +60,9 @@ def answer_row(desk: Desk, row: int, read: ReadLine) -> RowResult:
     :param read: returns the line of a row; asked for another row's line when echoes are swapped.
     """
     line = orjson.loads(read(row))
-    siblings = {
-        key: coerced(value, desk.siblings.get(key, "JSON")) for key, value in line.items() if key not in _OWN
-    }
-    if is_output_line(line) and line["status"] == "" and (response := _parsed(line["response"])):
-        head = {
-            "status": "",
-            "processed_time": line.get("processed_time"),
-            "request": _parsed(line["request"]),
-        }
-        return RowResult(outcome="succeeded", lines=_line(head | {"response": response} | siblings))
+    siblings = _siblings_of(desk, line)
+    if not desk.knobs.rerun_finished and (finished := _finished(line, siblings)):
+        return RowResult(outcome="succeeded", lines=finished)
     raw, request, problem = _request_of(line)
     # Rows are told apart by their place in the input, which stays the same over a restart.
     faults = row_faults(
@@ -90,6 +83,34 @@ def answer_row(desk: Desk, row: int, read: ReadLine) -> RowResult:
     head = {"status": "", "processed_time": _now(), "request": echo, "response": response}
     copies = 2 if faults.duplicated else 1
     return RowResult(outcome="succeeded", lines=_line(head | siblings) * copies, billed=billed, tokens=tokens)
+
+
+def unfinished_line(desk: Desk, row: int, read: ReadLine) -> bytes:
+    """Return the line of a row that its job did not come to: as it was when that job goes on with an earlier one.
+
+    The service does not say what such a line looks like; without it nobody could go on with the job.
+    """
+    line = orjson.loads(read(row))
+    siblings = _siblings_of(desk, line)
+    if finished := _finished(line, siblings):
+        return finished
+    raw, request, _ = _request_of(line)
+    echo = echoed(request) if desk.normalise else raw
+    return _line({"status": "", "processed_time": None, "request": echo, "response": {}} | siblings)
+
+
+def _siblings_of(desk: Desk, line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: coerced(value, desk.siblings.get(key, "JSON")) for key, value in line.items() if key not in _OWN
+    }
+
+
+def _finished(line: dict[str, Any], siblings: dict[str, Any]) -> bytes | None:
+    """Return the line to write of one that an earlier job answered; ``None`` for any other."""
+    if not is_output_line(line) or line["status"] != "" or not (response := _parsed(line["response"])):
+        return None
+    head = {"status": "", "processed_time": line.get("processed_time"), "request": _parsed(line["request"])}
+    return _line(head | {"response": response} | siblings)
 
 
 def status_text(error: RowError) -> str:

@@ -24,7 +24,7 @@ from airflow_batch_gemini.local.vertex.export import choose_output, export, expo
 from airflow_batch_gemini.local.vertex.intake import Intake, take_in
 from airflow_batch_gemini.local.vertex.media import reader
 from airflow_batch_gemini.local.vertex.records import Job, Progress
-from airflow_batch_gemini.local.vertex.rows import Desk, ReadLine, RowResult, answer_row
+from airflow_batch_gemini.local.vertex.rows import Desk, ReadLine, RowResult, answer_row, unfinished_line
 from airflow_batch_gemini.local.vertex.spoiling import Spoiler
 
 SLICE_SECONDS = 0.25
@@ -76,8 +76,7 @@ class Work:
         )
         self._order: array[int] = shuffled(len(self._intake), bench.seed, job.id)
         self._spool = self._folder / "answered.jsonl"
-        with self._spool.open("ab") as spool:
-            spool.truncate(job.progress.spooled)
+        self._cut_back(job)
 
     @property
     def total(self) -> int:
@@ -98,7 +97,13 @@ class Work:
         return progress
 
     def _answerer(self, job: Job, read: ReadLine) -> Callable[[Iterable[int]], Iterator[RowResult]]:
-        desk = Desk(
+        one = partial(answer_row, self._desk(job), read=read)
+        if self._bench.board.now.answers == "openai":
+            return partial(self._bench.pool.map, one)
+        return partial(map, one)
+
+    def _desk(self, job: Job) -> Desk:
+        return Desk(
             job=job.id,
             model=job.model_id,
             embeds="embedding" in job.model_id,
@@ -110,14 +115,15 @@ class Work:
             rows=self.total,
             read=reader(self._bench.storage),
         )
-        one = partial(answer_row, desk, read=read)
-        if desk.knobs.answers == "openai":
-            return partial(self._bench.pool.map, one)
-        return partial(map, one)
 
-    def export(self, job: Job) -> None:
-        """Write what is answered to the job's output."""
+    def export(self, job: Job, *, early: bool = False) -> None:
+        """Write what is answered to the job's output.
+
+        :param early: the job ends before all rows are answered.
+        """
         bench = self._bench
+        if early and bench.board.now.unfinished_lines:
+            self._add_unfinished(job)
         export(
             job,
             self._spool,
@@ -127,6 +133,18 @@ class Work:
             shards=bench.board.now.output_shards,
             spoiler=Spoiler(bench.board.now, bench.seed, job.id),
         )
+        self._cut_back(job)
+
+    def _add_unfinished(self, job: Job) -> None:
+        """Put the rows that were not come to behind the others, until :meth:`_cut_back`."""
+        desk = self._desk(job)
+        with self._intake.reader() as read, self._spool.open("ab") as spool:
+            spool.writelines(unfinished_line(desk, row, read) for row in self._order[job.progress.done :])
+
+    def _cut_back(self, job: Job) -> None:
+        """Let the spool hold what is answered and nothing else: a job may go on after all."""
+        with self._spool.open("ab") as spool:
+            spool.truncate(job.progress.spooled)
 
     def export_increment(self, job: Job) -> Progress:
         """Write what is newly answered, when the knob asks for it and the output is a folder."""
