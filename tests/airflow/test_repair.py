@@ -88,12 +88,9 @@ def answered(story: Story, number: int) -> int:
 
 def _as_on_a_calm_day(story: Story, calm: Story) -> None:
     """A request that was sent as it was, in whatever round, has the answer of a job without any trouble."""
-    expected, found = calm.table(), story.table()
+    expected, found, first = calm.table(), story.table(), story.requests(0)
     changed = {
-        key
-        for number in (1, 2)
-        for key, request in story.requests(number).items()
-        if request != story.requests(0)[key]
+        key for number in (1, 2) for key, request in story.requests(number).items() if request != first[key]
     }
     same = found.keys() - changed
     assert len(same) > len(found) * 0.9

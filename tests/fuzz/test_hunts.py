@@ -13,7 +13,7 @@ from hunts import HUNTS
 
 pytestmark = pytest.mark.proof
 
-SECONDS = 8
+SECONDS = 4
 
 
 @pytest.mark.parametrize("name", HUNTS)

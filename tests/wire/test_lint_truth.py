@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,11 +78,12 @@ def files_of(corpus: dict[str, Request]) -> dict[str, dict[str, Request]]:
     files: list[dict[str, Request]] = []
     for name, request in corpus.items():
         data = json.dumps(request).encode()
-        for linter, file in zip(linters, files, strict=True):
+        for number, (linter, file) in enumerate(zip(linters, files, strict=True)):
             same_kind = ("embedding" in name) == ("embedding" in next(iter(file)))
             # A request that is only tried says nothing about those that stay.
-            if same_kind and not deepcopy(linter).findings(data, request):
-                linter.findings(data, request)
+            tried = replace(linter, _spelled=dict(linter._spelled), _shapes=FileLinter()._shapes)
+            if same_kind and not tried.findings(data, request):
+                linters[number] = tried
                 file[name] = request
                 break
         else:

@@ -108,10 +108,10 @@ class Catalog:
         """Return a table; raises notFound for the dataset or for the table."""
         if "$" in name:
             raise unsupported(f"the partition decorator of {name}")
-        if dataset != ANONYMOUS:
-            self.dataset(project, dataset)
         found = self.find(project, dataset, name)
         if found is None:
+            if dataset != ANONYMOUS:
+                self.dataset(project, dataset)
             raise not_found("Table", f"{project}:{dataset}.{name}")
         return found
 
