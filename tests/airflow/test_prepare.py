@@ -523,8 +523,8 @@ def test_what_cannot_be_taken_away_is_told_beside_the_first_error(
         finally:
             patch.setattr(WorkspaceHook, "delete", away)
 
-    def cannot_drop(self: RequestTables, statement: str, *more: Any) -> None:
-        (away if statement.startswith("DROP") else run)(self, statement, *more)
+    def cannot_drop(self: RequestTables, statement: str, *more: Any) -> Any:
+        return (away if statement.startswith("DROP") else run)(self, statement, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(RequestFiles, "_refuse_duplicates", then_away)
