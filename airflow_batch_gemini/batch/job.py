@@ -40,7 +40,7 @@ STATES: Mapping[str, StateRule] = MappingProxyType(
         "JOB_STATE_PARTIALLY_SUCCEEDED": StateRule(final=True, success=True, has_output=True, cut_short=True),
         "JOB_STATE_FAILED": StateRule(final=True, has_output=True, cut_short=True),
         "JOB_STATE_CANCELLED": StateRule(final=True, has_output=True, cut_short=True),
-        "JOB_STATE_EXPIRED": StateRule(final=True),
+        "JOB_STATE_EXPIRED": StateRule(final=True, has_output=True, cut_short=True),
     }
 )
 """Google's twelve states in Google's words. A name not listed is looked at again until the deadline."""

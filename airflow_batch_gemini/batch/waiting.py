@@ -200,8 +200,7 @@ _FATES: Mapping[str, Callable[[Job], str]] = {
     "JOB_STATE_FAILED": lambda job: f"failed{_error(job)}. {_answers(job)}",
     "JOB_STATE_CANCELLED": lambda job: f"was cancelled{_error(job)}. {_answers(job)}",
     "JOB_STATE_EXPIRED": lambda job: (
-        f"expired in the queue after 72 h and answered no row{_error(job)}. Nothing was paid for; "
-        "clear the submit task to submit it anew."
+        f"expired, in the queue or at work, when its time was over{_error(job)}. {_answers(job)}"
     ),
     "JOB_STATE_PAUSED": lambda job: (
         f"is paused: {job.counts}. It has not ended and may be resumed: resume it in the console and clear the wait, "

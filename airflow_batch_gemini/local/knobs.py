@@ -99,6 +99,9 @@ class Knobs:
     partial_after_rows: int = _count(
         "a job ends PARTIALLY_SUCCEEDED after so many rows, which are exported and billed; 0 never"
     )
+    expire_after_rows: int = _count(
+        "a job ends EXPIRED after so many rows, which are exported and billed; 0 never"
+    )
     unfinished_lines: bool = _switch(
         "a job that ends early also writes the rows it did not come to, without a response"
     )

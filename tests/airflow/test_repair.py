@@ -290,6 +290,7 @@ def test_vectors_are_asked_for_again_as_they_were(in_files: Story) -> None:
     [
         {"fail_after_rows": 4},
         {"expire": True},
+        {"expire_after_rows": 4},
         {"empty_output": True, "fail_after_rows": 4},
     ],
 )
@@ -302,7 +303,7 @@ def test_of_a_job_that_died_what_was_paid_for_is_landed_and_only_the_rest_is_rep
     story.cloud.knobs(**knobs)
     story.prepare(rows(count))
     story.buy()
-    story.cloud.knobs(fail_after_rows=0, expire=False, empty_output=False)
+    story.cloud.knobs(**dict.fromkeys(knobs, 0))
     report = story.load()
     landed = report["outcomes"]["succeeded"]
     assert report["outcomes"]["missing"] == count - landed

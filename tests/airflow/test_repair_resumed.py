@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from repair_side import CALM, DEAR, TEMPLATE, KilledError, Story, rows
 
-from airflow_batch_gemini.batch.job import Job
 from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.purchase import ledger_uri
@@ -80,25 +78,15 @@ def content(story: Story, uri: str) -> list[Any]:
     )
 
 
-@pytest.fixture
-def partly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vertex AI calls jobs that failed half-way partial successes; the local one knows no such end."""
-    get = GeminiBatchHook.get
-
-    def called(self: GeminiBatchHook, job_name: str) -> Job:
-        job = get(self, job_name)
-        state = "JOB_STATE_PARTIALLY_SUCCEEDED" if job.state == "JOB_STATE_FAILED" else job.state
-        return replace(job, state=state)
-
-    monkeypatch.setattr(GeminiBatchHook, "get", called)
-
-
-def test_a_partial_success_is_gone_on_with(story: Story, partly: None, paid: Callable[[], int]) -> None:
-    """As one that failed."""
-    story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
+@pytest.mark.parametrize("end", ["partial_after_rows", "expire_after_rows"])
+def test_a_job_that_ended_early_in_another_way_is_gone_on_with(
+    story: Story, paid: Callable[[], int], end: str
+) -> None:
+    """A partial success, and one that expired at work, as one that failed."""
+    story.cloud.knobs(**{end: 7, "unfinished_lines": True})
     story.prepare(rows(COUNT))
     story.go()
-    story.cloud.knobs(**PEACE)
+    story.cloud.knobs(**{**PEACE, end: 0})
     story.repair(resume=True)
     assert resumed(story) == story.jobs[0]
     assert story.go(1)["standing"]["succeeded"] == COUNT == paid()

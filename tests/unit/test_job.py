@@ -36,10 +36,10 @@ def test_the_words_are_those_of_the_installed_client() -> None:
 
 @pytest.mark.parametrize(
     ("word", "cut_short"),
-    [(word, word in {"FAILED", "CANCELLED", "PARTIALLY_SUCCEEDED"}) for word in GOOGLE],
+    [(word, word in {"FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}) for word in GOOGLE],
 )
 def test_a_job_that_has_ended_may_have_left_rows_to_another_one(word: str, cut_short: bool) -> None:
-    """Not one that succeeded, nor one that expired and ran nothing, nor one that is merely paused."""
+    """Not one that succeeded, nor one that is merely paused."""
     rule = state_rule(f"JOB_STATE_{word}")
     assert rule.cut_short is cut_short
     assert rule.has_output or not rule.cut_short

@@ -221,7 +221,8 @@ def test_a_job_at_work_is_waited_for_first(state: str) -> None:
         ("JOB_STATE_FAILED", FOLDER, FOLDER),
         ("JOB_STATE_CANCELLED", FOLDER, FOLDER),
         ("JOB_STATE_FAILED", "", None),
-        ("JOB_STATE_EXPIRED", FOLDER, None),
+        ("JOB_STATE_EXPIRED", FOLDER, FOLDER),
+        ("JOB_STATE_EXPIRED", "", None),
     ],
 )
 def test_what_a_dead_job_answered_is_kept(state: str, uri: str, landed: str | None) -> None:

@@ -263,11 +263,11 @@ def test_a_dead_job_without_counts_is_looked_into_before_anything_is_bought_agai
     [
         job(state="FAILED"),
         job(state="FAILED", output_uri="gs://b/out", counts=Counts(succeeded=0)),
-        job(state="EXPIRED", output_uri="gs://b/out"),
+        job(state="EXPIRED"),
     ],
 )
 def test_nobody_looks_for_answers_where_none_can_be(dead: Job) -> None:
-    """It names no output, says that it answered none, or never ran."""
+    """It names no output, as one that never ran, or says that it answered none."""
     assert isinstance(step(ledger("SUBMITTED"), dead), WriteIntent)
 
 

@@ -109,7 +109,8 @@ def test_answers_that_were_paid_for_belong_into_a_table(
         ("FAILED", None, "", False),
         ("FAILED", None, "gs://b/o", None),
         ("CANCELLED", None, "gs://b/o", None),
-        ("EXPIRED", None, "gs://b/o", False),
+        ("EXPIRED", None, "gs://b/o", None),
+        ("EXPIRED", None, "", False),
     ],
 )
 def test_a_job_has_answers_or_not_or_does_not_say(

@@ -66,7 +66,7 @@ def test_a_lost_job_ends_the_wait_whatever_was_seen_before(state: str | None, la
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (job("JOB_STATE_EXPIRED"), ["after 72 h and answered no row", "submit it anew"]),
+        (job("JOB_STATE_EXPIRED"), ["expired", "No row is counted as answered", "buy a new job"]),
         (
             job("JOB_STATE_FAILED", error_code=3, error_message="Failed to import data."),
             ["code 3: Failed to import data.", "No row is counted as answered", "Clear the submit task"],

@@ -369,12 +369,13 @@ def test_a_cancelled_job_exports_and_bills_the_rows_it_had_done(cloud: LocalClou
         ({"expire": True}, "JOB_STATE_EXPIRED", None, 0),
         ({"fail_after_rows": 4}, "JOB_STATE_FAILED", 4, 4),
         ({"partial_after_rows": 4}, "JOB_STATE_PARTIALLY_SUCCEEDED", 4, 4),
+        ({"expire_after_rows": 4}, "JOB_STATE_EXPIRED", 4, 4),
     ],
 )
 def test_other_ends_export_what_was_done(
     cloud: LocalCloud, knobs: dict[str, Any], state: str, lines: int | None, billed: int
 ) -> None:
-    """An expired job ran nothing; one that failed, or succeeded in part, keeps what it had."""
+    """A job that expired in the queue ran nothing; one that ends later keeps what it had."""
     cloud.knobs(**knobs)
     job = finish(cloud, create(cloud, body_of(put(cloud, [row(f"k{number}") for number in range(9)]))))
     assert job["state"] == state

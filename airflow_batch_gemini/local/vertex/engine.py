@@ -190,7 +190,7 @@ class Engine:
         work = self._work(job)
         job = self._jobs[job.id]
         knobs = self._bench.board.now
-        limit = knobs.fail_after_rows or knobs.partial_after_rows or work.total
+        limit = knobs.fail_after_rows or knobs.partial_after_rows or knobs.expire_after_rows or work.total
         allowed = min(limit, int(work.total * share))
         job = self._answered(job, work, allowed)
         if job.state != RUNNING or job.progress.done < allowed:
@@ -201,7 +201,7 @@ class Engine:
             if knobs.fail_after_rows:
                 self._end(job, FAILED, error_code=13, error_message=f"The job failed after {limit} rows.")
             else:
-                self._end(job, PARTIALLY_SUCCEEDED)
+                self._end(job, PARTIALLY_SUCCEEDED if knobs.partial_after_rows else EXPIRED)
         elif share >= 1:
             work.export(job)
             self._end(job, SUCCEEDED)
