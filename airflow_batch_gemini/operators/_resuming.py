@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
     from airflow_batch_gemini.operators._repairing import RepairPlan
 
+_TOO_MANY = "max_rows= or max_cost_usd= allows less than all that it would run"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeadJob:
@@ -125,9 +127,6 @@ class DeadJobs:
         with self.hook.reader(GcsUri.parse(uri), chunk_bytes=1) as stream:
             stream.seek(size - 1)
             return stream.read(1) == b"\n"
-
-
-_TOO_MANY = "max_rows= or max_cost_usd= allows less than all that it would run"
 
 
 def _resumed(part: Part, job: Job, outputs: list[tuple[Stored, int]]) -> Resumed:
