@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_batch_gemini.batch import intervals
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, Fate
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.estimate import OutputTokens
 from airflow_batch_gemini.batch.intervals import Interval
 from airflow_batch_gemini.batch.outcome import Outcome, Reading
@@ -120,16 +121,22 @@ def weights(sample: Sequence[SampledLine], kept: Sequence[SampledLine]) -> list[
 
 
 def figures(
-    judged: Iterable[Judged], *, shape: Shape, population: int, price: Price | None = None
+    judged: Iterable[Judged],
+    *,
+    shape: Shape,
+    population: int,
+    columns: Typed = NO_COLUMNS,
+    price: Price | None = None,
 ) -> CanaryFigures:
     """Put together what is known of the whole sample.
 
+    :param columns: what the response schema promises.
     :param population: rows of the batch.
     :param price: the model's; ``None``: nobody knows it.
     """
     every = list(judged)
     asked = [(one.answer, one.weight) for one in every if one.answer is not None]
-    read = [(answer.reading(shape), weight) for answer, weight in asked]
+    read = [(answer.reading(shape, columns), weight) for answer, weight in asked]
     found = [(reading, weight) for reading, weight in read if reading is not None]
     outcomes = Counter(reading.outcome for reading, _ in found)
 
