@@ -21,7 +21,7 @@ _LINE_SEPARATORS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 class NoTextError(ValueError):
-    """A value has no text: its type is none of BigQuery's, or its bytes are not UTF-8."""
+    """A value has no text: its type is none of BigQuery's, its bytes are not UTF-8, or it is beyond all bounds."""
 
 
 def text_of(value: Any) -> str:
@@ -31,13 +31,20 @@ def text_of(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, (Mapping, list, tuple)):
-        return json_text(value)
-    if isinstance(value, bytes):
-        return _decoded(value)
-    if isinstance(value, dt.datetime):
-        return _moment(value, " ", "+00")
-    return _scalar_text(value)
+    try:
+        if isinstance(value, (Mapping, list, tuple)):
+            return json_text(value)
+        if isinstance(value, bytes):
+            return _decoded(value)
+        if isinstance(value, dt.datetime):
+            return _moment(value, " ", "+00")
+        return _scalar_text(value)
+    except NoTextError:
+        raise
+    except (ValueError, OverflowError, RecursionError):  # Python's own limits, in words that name no row
+        raise NoTextError(
+            f"a value of type {type(value).__name__} that is too long, too deep or out of range has no text"
+        ) from None
 
 
 def json_text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from decimal import Decimal
 from typing import Any
@@ -124,6 +125,8 @@ def test_a_number_of_a_path_is_always_a_float_and_a_count_never_is() -> None:
         ({"key": "a", "text": "secret \ud800"}, r"GB125 rows\.jsonl line 7, key 'a', column 'text': .*surrogate"),
         ({"key": "a", "text": ["secret \ud800"]}, "GB125 .* column 'text': .*surrogate"),
         ({"key": "a", "text": {1: "secret"}}, "GB125 .* column 'text'"),
+        ({"key": "a", "text": json.loads('["secret",' * 900 + "1" + "]" * 900)}, "GB125 .* column 'text': .*too deep"),
+        ({"key": dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}, "GB125 .* key: .*out of range"),
         ({"key": "a", "file": "secret.png"}, "GB109 .* column 'file'"),
         ({"key": "a", "file": 7}, "GB109"),
         ({"key": "a", "file": "gs://b/secret"}, "GB110 .* set mime_type="),
