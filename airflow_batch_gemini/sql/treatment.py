@@ -32,7 +32,8 @@ def treated(request: str, treatment: Treatment) -> str:
         case Action.SAME:
             return request
         case Action.MORE_TOKENS:
-            return _more_tokens(request, treatment)
+            made, earlier = _more_tokens(request, treatment), treatment.earlier
+            return made if earlier is None else _unless_same(made, _more_tokens(request, earlier))
         case Action.CORRECT:
             return _corrected(request)
         case Action.GIVE_UP:
@@ -52,6 +53,11 @@ def _more_tokens(request: str, treatment: Treatment) -> str:
         less = f"GREATEST(DIV({value}, {treatment.times}), {LEAST_THINKING})"
         cases.append(f"WHEN {value} > {LEAST_THINKING} THEN JSON_SET({request}, {path}, {less})")
     return _case(cases)
+
+
+def _unless_same(made: str, earlier: str) -> str:
+    same = f"TO_JSON_STRING({made}) = TO_JSON_STRING({earlier})"
+    return f"IF({same}, NULL, {made})"
 
 
 def _corrected(request: str) -> str:

@@ -173,6 +173,19 @@ def test_rows_that_cannot_get_more_are_given_up(in_files: Story) -> None:
         story.repair()
 
 
+def test_rows_that_had_all_there_is_in_the_round_before_are_not_paid_for_again(story: Story) -> None:
+    """The first round of repair asks for the most, in vain; a second one would buy the very same."""
+    story.cloud.knobs(truncate_rate=1.0)
+    story.prepare(rows(2), GeminiTemplate(prompt="{text}", generation_config={"maxOutputTokens": 40_000}))
+    story.go()
+    story.repair()
+    story.go(1)
+    asked = {one["generationConfig"]["maxOutputTokens"] for one in story.requests(1).values()}
+    assert (asked, set(story.outcomes().values())) == ({65_536}, {"truncated"})
+    with pytest.raises(AirflowSkipException, match="another try would not help"):
+        story.repair(2)
+
+
 def test_another_model_may_answer_a_round(in_files: Story) -> None:
     """The rows say which one did."""
     story = in_files
