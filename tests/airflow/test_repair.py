@@ -186,6 +186,24 @@ def test_rows_that_had_all_there_is_in_the_round_before_are_not_paid_for_again(s
         story.repair(2)
 
 
+def test_a_row_that_shares_another_request_than_before_keeps_no_answer_to_the_old_one(story: Story) -> None:
+    """The requests that are sent are the same; whose answer a row gets is not, so it is another batch."""
+    story.cloud.knobs(truncate_rate=1.0)
+    story.prepare([("a", "one"), ("b", "two"), ("c", "one")], dedupe=True)
+    story.go()
+    story.cloud.knobs(**CALM)
+    story.repair()
+    story.go(1)
+    assert story.table()["c"]["copy_of"] == "a"
+    story.prepare([("a", "one"), ("b", "two"), ("c", "two")], dedupe=True)
+    story.go()
+    assert set(story.outcomes().values()) == {"truncated"}
+    story.repair()
+    story.go(1)
+    found = story.table()
+    assert (found["c"]["copy_of"], found["c"]["text"]) == ("b", found["b"]["text"])
+
+
 def test_another_model_may_answer_a_round(in_files: Story) -> None:
     """The rows say which one did."""
     story = in_files
