@@ -47,6 +47,18 @@ def text_of(value: Any) -> str:
         ) from None
 
 
+def key_text(value: Any) -> str:
+    """Return the text of *value* as a key: of a number only where no other number has the same one.
+
+    A JSON reader rounds a whole number beyond 64 bits to a double; the row would come back under another key.
+
+    :raises NoTextError: also for a double beyond 2^53.
+    """
+    if isinstance(value, float) and abs(value) > _SAFE_INTEGER:
+        raise NoTextError("a number so large is rounded where it is read; as a key it has to be a text")
+    return text_of(value)
+
+
 def json_text(value: Any) -> str:
     """Return compact JSON of *value* as ``TO_JSON_STRING`` writes it.
 
