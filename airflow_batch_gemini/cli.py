@@ -10,18 +10,24 @@ from collections.abc import Sequence
 from airflow_batch_gemini import __version__
 from airflow_batch_gemini.commands import estimate, jobs, lint, report
 
+_STOPPED = 130
+"""What a shell expects of a command that was stopped by Ctrl-C."""
 _LOCAL_NEEDS = ("duckdb", "sqlglot", "starlette", "uvicorn")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``gemini-batch COMMAND …`` and return the exit status: 0 done, 1 failed, 2 wrong arguments."""
+    """Run ``gemini-batch COMMAND …`` and return the exit status: 0 done, 1 failed, 2 wrong arguments, 130 stopped."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `local` keeps its own option parser, so that `python -m airflow_batch_gemini.local` and this are one thing.
     if arguments[:1] == ["local"]:
         return _local(arguments[1:])
     options = _parser().parse_args(arguments)
     if hasattr(options, "run"):
-        return int(options.run(options))
+        try:
+            return int(options.run(options))
+        except KeyboardInterrupt:
+            print("Stopped. What was done until then stays as it is.", file=sys.stderr)
+            return _STOPPED
     _parser().print_help()
     return 2
 

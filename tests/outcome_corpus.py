@@ -270,6 +270,34 @@ CORPUS: dict[str, dict[str, Any]] = {
     "tokens_empty": line(response(candidate("[1]"), usage={})),
     "tokens_text": line(response(candidate("[1]"), usage={"promptTokenCount": "7", "totalTokenCount": "9"})),
     "tokens_word": line(response(candidate("[1]"), usage={"promptTokenCount": "seven"})),
+    **{
+        f"tokens_of_no_model_{place}": line(
+            response(
+                candidate("[1]"),
+                usage={
+                    "promptTokenCount": count,
+                    "cachedContentTokenCount": count,
+                    "candidatesTokenCount": count,
+                    "thoughtsTokenCount": count,
+                    "totalTokenCount": count,
+                },
+            )
+        )
+        for place, count in enumerate(
+            [2**63 - 1, 10**13, -5, "9" * 18, " 7", "0x1F", "1_000", 7.0, 99_999_999]
+        )
+    },
+    **{
+        f"tokens_{name}_of_no_model": line(
+            response(candidate("[1]"), usage={"promptTokenCount": 5, "candidatesTokenCount": 6, name: 10**18})
+        )
+        for name in (
+            "cachedContentTokenCount",
+            "candidatesTokenCount",
+            "thoughtsTokenCount",
+            "totalTokenCount",
+        )
+    },
     "tokens_zero": line(response(candidate("[1]"), usage={"promptTokenCount": 0, "candidatesTokenCount": 0})),
     "tokens_all": line(
         response(
@@ -318,6 +346,7 @@ CORPUS: dict[str, dict[str, Any]] = {
     "vector_alone": line({"embedding": {"values": [0.1]}}),
     "vector_tokens_word": vector([0.1], tokenCount="two"),
     "vector_tokens_number": vector([0.1], tokenCount=7),
+    "vector_tokens_of_no_model": vector([0.1], tokenCount=10**18),
     "vector_tokens_twice": vector([0.1], usageMetadata={"promptTokenCount": 5, "totalTokenCount": 6}),
     "vector_failed": vector([0.1], status="Too Many Requests"),
     "embedding_absent": line({"tokenCount": "2"}),

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_batch_gemini.batch import intervals
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, Fate
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.estimate import OutputTokens
 from airflow_batch_gemini.batch.intervals import Interval
 from airflow_batch_gemini.batch.outcome import Outcome, Reading
@@ -19,7 +20,6 @@ from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.exceptions import GateError, ServiceError
 
 MAX_ROWS = 1000
-_MOST_TOKENS = 10**8
 _NOT_ALLOWED = frozenset({401, 403, 404})
 """Refusals that are about the caller, the model or the place rather than about a row."""
 
@@ -120,16 +120,22 @@ def weights(sample: Sequence[SampledLine], kept: Sequence[SampledLine]) -> list[
 
 
 def figures(
-    judged: Iterable[Judged], *, shape: Shape, population: int, price: Price | None = None
+    judged: Iterable[Judged],
+    *,
+    shape: Shape,
+    population: int,
+    columns: Typed = NO_COLUMNS,
+    price: Price | None = None,
 ) -> CanaryFigures:
     """Put together what is known of the whole sample.
 
+    :param columns: what the response schema promises.
     :param population: rows of the batch.
     :param price: the model's; ``None``: nobody knows it.
     """
     every = list(judged)
     asked = [(one.answer, one.weight) for one in every if one.answer is not None]
-    read = [(answer.reading(shape), weight) for answer, weight in asked]
+    read = [(answer.reading(shape, columns), weight) for answer, weight in asked]
     found = [(reading, weight) for reading, weight in read if reading is not None]
     outcomes = Counter(reading.outcome for reading, _ in found)
 
@@ -196,13 +202,8 @@ def check_failures(found: CanaryFigures, max_failure_rate: float | None, *, answ
         )
 
 
-def _count(tokens: int | None) -> int | None:
-    """Return a count that can be one: whatever an answer says, nothing is reckoned with what no model can do."""
-    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
-
-
 def _prompt(reading: Reading) -> int | None:
-    return _count(reading.tokens.prompt)
+    return reading.tokens.prompt
 
 
 def _output(reading: Reading) -> int | None:
@@ -222,7 +223,7 @@ def _answered(reading: Reading, tokens: int | None) -> int | None:
     """Return a count of what was answered: 0 where it is left out, unknown where the response counts nothing at all."""
     if reading.code is None and _prompt(reading) is None:
         return None
-    return 0 if tokens is None else _count(tokens)
+    return 0 if tokens is None else tokens
 
 
 def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: Price | None) -> str | None:
@@ -234,7 +235,7 @@ def _cost(answers: Sequence[CanaryAnswer], readings: Sequence[Reading], price: P
         cost(
             price,
             prompt=_prompt(one),
-            cached=_count(one.tokens.cached),
+            cached=one.tokens.cached,
             output=_output(one),
             thoughts=_thoughts(one),
             batch=False,

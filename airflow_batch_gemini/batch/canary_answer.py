@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.outcome import Line, Reading, read_line
 from airflow_batch_gemini.batch.schema import Shape
 
@@ -87,12 +88,15 @@ class CanaryAnswer:
         """Return this with an error that leaves open what was done."""
         return replace(self, fate=Fate.FAILED, code=code)
 
-    def reading(self, shape: Shape) -> Reading | None:
-        """Judge it as the load judges an output line; ``None`` when no answer came."""
+    def reading(self, shape: Shape, columns: Typed = NO_COLUMNS) -> Reading | None:
+        """Judge it as the load judges an output line; ``None`` when no answer came.
+
+        :param columns: what the response schema promises.
+        """
         if self.fate is Fate.ASKED:
             return None
         status = None if self.fate is Fate.ANSWERED else json.dumps({"error": {"code": self.code}})
-        return read_line(Line(key=self.key, status=status, response=self.response), shape)
+        return read_line(Line(key=self.key, status=status, response=self.response), shape, columns=columns)
 
     def to_json(self) -> bytes:
         """Render the object that the workspace keeps."""

@@ -77,6 +77,8 @@ class JobOutcome:
     """Its message without anything quoted: a literal or a value may be a prompt or an answer."""
     transient: bool = False
     """Whether the same job may well succeed when it is simply run again."""
+    contended: bool = False
+    """Whether it only gave way to another one that changed the same table at that moment."""
     rows: int | None = None
     """Rows loaded or changed, where BigQuery says."""
     bad_lines: int = 0
@@ -166,5 +168,8 @@ def redacted(message: str) -> str:
 def outcome_of_error(reason: str | None, message: str) -> JobOutcome:
     """Return the outcome of a job that ended with BigQuery's error *reason* and *message*."""
     reason = reason or "unknown"
-    transient = reason in _TRANSIENT_REASONS or bool(_CONCURRENT.search(message))
-    return JobOutcome(done=True, reason=reason, error=redacted(message), transient=transient)
+    contended = bool(_CONCURRENT.search(message))
+    transient = contended or reason in _TRANSIENT_REASONS
+    return JobOutcome(
+        done=True, reason=reason, error=redacted(message), transient=transient, contended=contended
+    )

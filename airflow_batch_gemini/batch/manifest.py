@@ -82,7 +82,7 @@ class Aside:
     """``gs://….jsonl`` or ``bq://project.dataset.table``."""
     rows: int
     checksum: str = ""
-    """crc32c of the file as Cloud Storage reports it (base64); empty for a table."""
+    """crc32c of the file as Cloud Storage reports it (base64); for a table, a checksum over its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,8 @@ _DOCUMENT_BYTES = (100, 10_000, 1_000_000)
 _IMAGES = {"LOW": 280, "MEDIUM": 560, "HIGH": 1120, "ULTRA_HIGH": 2240}
 _FRAMES = {"LOW": 70, "MEDIUM": 70, "HIGH": 280, "ULTRA_HIGH": 280}
 _GENERATION = re.compile(r"gemini-(\d+)")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)s")
+"""As much as a Duration of Google's holds."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from airflow_batch_gemini.batch.lint_file import FileLinter
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.rows import Row, RowBatch
-from airflow_batch_gemini.batch.text import NoTextError, text_of
+from airflow_batch_gemini.batch.text import NoTextError, key_text
 from airflow_batch_gemini.exceptions import SourceError
 
 REQUEST = "request"
@@ -104,7 +104,7 @@ class ReadyMade:
                 return f"row-{number:010d}"
             lint.refuse_row("GB121", row=place, path=f"column {self._key_column!r}")
         try:
-            return text_of(value)
+            return key_text(value)
         except NoTextError as error:
             lint.refuse_row("GB125", row=place, path="key", detail=str(error))
 

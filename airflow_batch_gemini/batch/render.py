@@ -21,7 +21,7 @@ from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
 from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.rows import Row, RowBatch
 from airflow_batch_gemini.batch.template import Column, FilePart, Fixed, Members, Segment, Value
-from airflow_batch_gemini.batch.text import NoTextError, text_of
+from airflow_batch_gemini.batch.text import NoTextError, key_text, text_of
 from airflow_batch_gemini.batch.typed import json_of
 
 _KEY = b'{"key":"' + WIRE_KEY_PREFIX.encode()
@@ -142,7 +142,7 @@ class Renderer:
         if value is None:
             lint.refuse_row("GB121", row=batch.place(index), path=f"column {self._key_column!r}")
         try:
-            return text_of(value)
+            return key_text(value)
         except NoTextError as error:
             lint.refuse_row("GB125", row=batch.place(index), path="key", detail=str(error))
 

@@ -68,8 +68,15 @@ class Treatment:
     action: Action
     times: int = 1
     """By how much there are more tokens, or less thinking."""
+    before: int | None = None
+    """By how much there were in the round before; ``None``: that was the first round."""
     most_tokens: int = 0
     """No more output tokens than these."""
+
+    @property
+    def earlier(self) -> Treatment | None:
+        """What the same action meant in the round before; ``None``: that sent the request as it is."""
+        return None if self.before is None else replace(self, times=self.before, before=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +131,12 @@ class RepairPolicy:
         """Return what an action means in a round; every one is taken on the request of the first round."""
         if action is not Action.MORE_TOKENS:
             return Treatment(action=action)
-        return Treatment(action=action, times=self.factor**round, most_tokens=self.max_output_tokens)
+        return Treatment(
+            action=action,
+            times=self.factor**round,
+            before=self.factor ** (round - 1) if round > 1 else None,
+            most_tokens=self.max_output_tokens,
+        )
 
     def treatments(self, *, round: int) -> tuple[Treatment, ...]:  # noqa: A002  # as above
         """Return every treatment of a round, each once, in the order of the actions."""

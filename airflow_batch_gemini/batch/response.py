@@ -5,11 +5,20 @@ Where one is read, ``JSON_VALUE`` is meant: text, numbers and booleans come out 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_batch_gemini.batch.json_values import NOTHING, at, integer, parsed, scalar
 from airflow_batch_gemini.batch.schema import Shape
+
+COUNT = "[0-9]{1,8}"
+"""What a count of tokens looks like. What no model can do, or is less than nothing, is no count: reckoning with it, one
+line would keep all the others from being landed."""
+COUNTS = f"(?:{COUNT}(?:,{COUNT})*)?"
+PAID = ("cachedContentTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+"""What is paid for beside the prompt. Where one of them is said and is no count, nobody knows what a response cost, and
+so neither its prompt is told: a sum without the rest would look whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +82,24 @@ def finish_reason(response: Any) -> str | None:
 
 def tokens_of(response: Any, shape: Shape) -> Tokens:
     """Return the counts; an embedding model says one, beside the vector."""
-    only = integer(scalar(response, "tokenCount")) if shape is Shape.VECTOR else None
-    prompt, total = _count(response, "promptTokenCount"), _count(response, "totalTokenCount")
+    only = _count(response, "tokenCount") if shape is Shape.VECTOR else None
+    prompt, total = _used(response, "promptTokenCount"), _used(response, "totalTokenCount")
+    said = (scalar(response, "usageMetadata", name) for name in PAID)
+    if not re.fullmatch(COUNTS, ",".join(one for one in said if one is not None)):
+        prompt = None
     return Tokens(
         prompt=only if prompt is None else prompt,
-        cached=_count(response, "cachedContentTokenCount"),
-        output=_count(response, "candidatesTokenCount"),
-        thoughts=_count(response, "thoughtsTokenCount"),
+        cached=_used(response, "cachedContentTokenCount"),
+        output=_used(response, "candidatesTokenCount"),
+        thoughts=_used(response, "thoughtsTokenCount"),
         total=only if total is None else total,
     )
 
 
-def _count(response: Any, name: str) -> int | None:
-    return integer(scalar(response, "usageMetadata", name))
+def _used(response: Any, name: str) -> int | None:
+    return _count(response, "usageMetadata", name)
+
+
+def _count(response: Any, *path: str) -> int | None:
+    said = scalar(response, *path)
+    return int(said) if said is not None and re.fullmatch(COUNT, said) else None

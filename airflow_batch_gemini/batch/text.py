@@ -21,7 +21,7 @@ _LINE_SEPARATORS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 class NoTextError(ValueError):
-    """A value has no text: its type is none of BigQuery's, or its bytes are not UTF-8."""
+    """A value has no text: its type is none of BigQuery's, its bytes are not UTF-8, or it is beyond all bounds."""
 
 
 def text_of(value: Any) -> str:
@@ -31,13 +31,32 @@ def text_of(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, (Mapping, list, tuple)):
-        return json_text(value)
-    if isinstance(value, bytes):
-        return _decoded(value)
-    if isinstance(value, dt.datetime):
-        return _moment(value, " ", "+00")
-    return _scalar_text(value)
+    try:
+        if isinstance(value, (Mapping, list, tuple)):
+            return json_text(value)
+        if isinstance(value, bytes):
+            return _decoded(value)
+        if isinstance(value, dt.datetime):
+            return _moment(value, " ", "+00")
+        return _scalar_text(value)
+    except NoTextError:
+        raise
+    except (ValueError, OverflowError, RecursionError):  # Python's own limits, in words that name no row
+        raise NoTextError(
+            f"a value of type {type(value).__name__} that is too long, too deep or out of range has no text"
+        ) from None
+
+
+def key_text(value: Any) -> str:
+    """Return the text of *value* as a key: of a number only where no other number has the same one.
+
+    A JSON reader rounds a whole number beyond 64 bits to a double; the row would come back under another key.
+
+    :raises NoTextError: also for a double beyond 2^53.
+    """
+    if isinstance(value, float) and abs(value) > _SAFE_INTEGER:
+        raise NoTextError("a number so large is rounded where it is read; as a key it has to be a text")
+    return text_of(value)
 
 
 def json_text(value: Any) -> str:

@@ -49,13 +49,14 @@ def treated(request: Mapping[str, Any], treatment: Treatment) -> Mapping[str, An
     """Return the request that is to be sent instead of *request*.
 
     ``None``: another try would ask the same of a row that needs something else, such as more tokens where the model
-    has no more to give. Such a row is given up.
+    has no more to give, or where the round before had as many. Such a row is given up.
     """
     match treatment.action:
         case Action.SAME:
             return request
         case Action.MORE_TOKENS:
-            return _more_tokens(request, treatment)
+            made, earlier = _more_tokens(request, treatment), treatment.earlier
+            return None if earlier and made == _more_tokens(request, earlier) else made
         case Action.CORRECT:
             return _corrected(request)
         case Action.GIVE_UP:

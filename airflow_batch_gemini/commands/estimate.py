@@ -21,6 +21,7 @@ from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.row_files import blocks
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, SampledLine, Sampler
+from airflow_batch_gemini.commands._numbers import usd
 from airflow_batch_gemini.commands._reading import Bar, opened
 from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, SourceError
 
@@ -65,7 +66,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--price",
         nargs=2,
-        type=Decimal,
+        type=usd,
         metavar=("INPUT", "OUTPUT"),
         help="USD per million tokens at the standard rate (default: the list of this package)",
     )

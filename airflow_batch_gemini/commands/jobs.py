@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.commands import _cancelling, _showing, _sweeping
+from airflow_batch_gemini.commands import _cancelling, _numbers, _showing, _sweeping
 from airflow_batch_gemini.commands._google import add_connection, google
 from airflow_batch_gemini.commands._listing import described, labelled_jobs, traced
 from airflow_batch_gemini.commands._printing import table
@@ -83,7 +83,7 @@ def _add_sweep(kinds: _SubParsersAction[argparse.ArgumentParser]) -> None:
     _add_place(parser)
     parser.add_argument(
         "--older-than",
-        type=float,
+        type=_numbers.minutes,
         default=_MINUTES,
         metavar="MINUTES",
         help="leave out what was made or has ended since: a pipeline may be on its way to it (default: %(default)s)",
@@ -114,7 +114,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project-id", help="whose jobs (default: the connection's)")
     parser.add_argument(
         "--days",
-        type=int,
+        type=_numbers.days,
         default=_DAYS,
         help="only jobs that were made in the last so many days (default: %(default)s)",
     )

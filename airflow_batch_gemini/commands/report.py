@@ -40,14 +40,14 @@ def run(options: argparse.Namespace) -> int:
     """Print, and return the exit status."""
     try:
         data = _read(options.uri, options.gcp_conn_id)
-        document = _document(data, options.uri)
+        text = _text(data, options)
     except InvalidNameError as error:
         print(error, file=sys.stderr)
         return 2
     except GeminiBatchError as error:
         print(error, file=sys.stderr)
         return 1
-    print(data.decode() if options.format == "json" else "\n".join(report_lines(document)))
+    print(text)
     return 0
 
 
@@ -65,6 +65,14 @@ def _read(uri: str, gcp_conn_id: str) -> bytes:
     if stored is None:
         raise SourceError(f"There is no {place}: no load of that batch has come to its end. {_FATE}.")
     return stored.data
+
+
+def _text(data: bytes, options: argparse.Namespace) -> str:
+    document = _document(data, options.uri)
+    try:
+        return data.decode() if options.format == "json" else "\n".join(report_lines(document))
+    except (ValueError, TypeError, AttributeError, LookupError) as error:  # somebody has written into it
+        raise SourceError(f"{options.uri} is no report of a batch. {_FATE}.") from error
 
 
 def _document(data: bytes, uri: str) -> dict[str, Any]:

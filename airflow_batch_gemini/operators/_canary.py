@@ -18,6 +18,7 @@ from uuid import uuid4
 from airflow_batch_gemini.batch import canary
 from airflow_batch_gemini.batch.canary import CanaryFigures, Judged
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, key_in, request_id
+from airflow_batch_gemini.batch.columns import NO_COLUMNS, Typed
 from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.exceptions import (
@@ -85,11 +86,13 @@ class Canary:
         population: int,
         shape: Shape,
         price: Price | None,
+        columns: Typed = NO_COLUMNS,
     ) -> CanaryFigures:
         """Ask what was not asked yet, and return what all answers say together.
 
         :param kept: the lines that *sample* was chosen from.
         :param population: rows of the batch.
+        :param columns: what the response schema promises, by which the load will judge, too.
         :raises ConfigurationError: Vertex AI refuses this caller, model or place whatever is asked.
         :raises ServiceError: nothing could be asked, for now; a retry goes on from here.
         """
@@ -113,7 +116,7 @@ class Canary:
             Judged(answer=answer, weight=question.weight)
             for question, answer in zip(questions, answers, strict=True)
         ]
-        return canary.figures(judged, shape=shape, population=population, price=price)
+        return canary.figures(judged, shape=shape, population=population, columns=columns, price=price)
 
     def _questions(self, sample: Sequence[SampledLine], weights: Sequence[float]) -> list[Question]:
         found: dict[str, Question] = {}

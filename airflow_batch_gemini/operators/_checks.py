@@ -155,10 +155,13 @@ def _check_source(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> No
 
 
 def as_uris(source_uri: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the URIs of ``source_uri=``, which may be one or several, or come from a task once it has run."""
+    """Return the URIs of ``source_uri=``, which may be one or several, or come from a task once it has run.
+
+    What the instances of a mapped task return comes as a sequence that is no list.
+    """
     if isinstance(source_uri, str):
         return (source_uri,)
-    return tuple(source_uri) if isinstance(source_uri, (list, tuple)) else ()
+    return tuple(source_uri) if isinstance(source_uri, Sequence) else ()
 
 
 def _has_template(value: object) -> bool:

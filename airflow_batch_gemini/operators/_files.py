@@ -191,7 +191,7 @@ class RequestFiles:
             try:
                 [key], [line] = renderer.make(one)
             except RowError as error:
-                known = error.key if error.key and lint.key_rule(error.key) is None else None
+                known = error.key if error.key and _names_a_row(error.key) else None
                 fresh = known is not None and self._seen.add(key_number(known))
                 self._reject(
                     known if known is not None and fresh else batch.place(index), error.rule, error.said
@@ -266,6 +266,15 @@ class RequestFiles:
                 self._hook.delete(GcsUri.parse(info.uri), if_generation=info.generation)
             except GeminiBatchError as error:
                 self._log.warning("%s is left behind without a manifest: %s", info.uri, error)
+
+
+def _names_a_row(key: str) -> bool:
+    """Whether *key* can be written down; half a character in it cannot."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return lint.key_rule(key) is None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.canary import CanaryFigures, check_failures
+from airflow_batch_gemini.batch.columns import typed
 from airflow_batch_gemini.batch.estimate import BatchEstimate, OutputTokens, check_floor
 from airflow_batch_gemini.batch.estimating import estimate
 from airflow_batch_gemini.batch.pricing import budget_of, price_of
@@ -15,6 +16,7 @@ from airflow_batch_gemini.batch.sampling import spread
 from airflow_batch_gemini.batch.schema import shape_of
 from airflow_batch_gemini.operators._canary import Canary
 from airflow_batch_gemini.operators._estimate import Sample, estimated
+from airflow_batch_gemini.sql.results import TAKEN
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
@@ -84,6 +86,7 @@ def _canary(
 ) -> CanaryFigures:
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 
+    schema = operator.template.vertex_schema if operator.template else None
     hook = GeminiBatchHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
     with closing(hook):
         canary = Canary(
@@ -99,6 +102,7 @@ def _canary(
             spread(sample.lines, operator.canary_rows),
             sample.lines,
             population=sum(size.rows for size in sample.sizes),
-            shape=shape_of(operator.template.vertex_schema if operator.template else None),
+            shape=shape_of(schema),
+            columns=typed(schema, taken=TAKEN),
             price=price_of(plan.model, operator.price),
         )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 _TRANSIENT_ATTEMPTS = 3
+_CONTENDED_ATTEMPTS = 20
+"""Batches that end together, as those of a mapped group do, publish to the same tables; BigQuery lets one through at a
+time and aborts the others."""
 KEPT_SECONDS = 7 * 24 * 3600.0
 """How long tables that a load makes on its way stay for a look."""
 
@@ -141,5 +144,6 @@ def refuse_failed(job: WarehouseJob, outcome: JobOutcome) -> None:
         )
     # Our scripts create only what does not exist; "duplicate" says that somebody created it at the same moment.
     may_pass = outcome.transient or outcome.reason == "duplicate"
-    if outcome.failed and not (may_pass and job.attempt + 1 < _TRANSIENT_ATTEMPTS):
+    attempts = _CONTENDED_ATTEMPTS if outcome.contended else _TRANSIENT_ATTEMPTS
+    if outcome.failed and not (may_pass and job.attempt + 1 < attempts):
         raise LandingError(f"{outcome.sentence(job)} What was landed is kept; a retry goes on from there.")

@@ -197,7 +197,7 @@ class RequestTables:
         if self.broken:
             rejected = self._tables.rejected(self._salt)
             self._make(rejected, rejecting.create_rejected(rejected, table=table, rules=tuple(self.broken)))
-            self.rejected = Aside(rejected.uri, self.broken.total())
+            self.rejected = self._aside(rejected, self.broken.total(), ("key", "rule", "message"))
         self._make(table, rejecting.leave_out_broken(table))
 
     def _hold_back(self, table: TableName, reuse: Reuse) -> int:
@@ -214,11 +214,15 @@ class RequestTables:
             copies = self._tables.copies(self._salt)
             self._make(copies, sifting.create_copies(copies, table=table))
             if (copied := self._count(copies)) > 0:
-                self.copies = Aside(copies.uri, copied)
+                self.copies = self._aside(copies, copied, ("key", "fingerprint"))
                 self._make(table, sifting.leave_out_copies(table))
             else:
                 self._run(drop_table(copies))
         return left
+
+    def _aside(self, table: TableName, rows: int, columns: Sequence[str]) -> Aside:
+        [found] = self._rows(sifting.checksum(table, columns))
+        return Aside(table.uri, rows, str(found["checksum"]))
 
     def _count(self, table: TableName) -> int:
         [found] = self._rows(sifting.count(table))

@@ -52,10 +52,10 @@ def _shaped(ours: Column, theirs: Column, value: str, depth: int = 0) -> str:
     if _alike(ours, theirs):
         return value
     if _is_list(ours):
-        one = f"member{depth}"
+        one = f"gemini_member{depth}"
         return (
             f"ARRAY(SELECT {_struct(ours, theirs, one, depth + 1)} FROM UNNEST({value}) AS {one} "
-            f"WITH OFFSET AS place{depth} ORDER BY place{depth})"
+            f"WITH OFFSET AS gemini_place{depth} ORDER BY gemini_place{depth})"
         )
     return f"IF({value} IS NULL, NULL, {_struct(ours, theirs, value, depth)})"
 

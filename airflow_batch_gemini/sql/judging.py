@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from airflow_batch_gemini.batch.columns import Typed
 from airflow_batch_gemini.batch.outcome import BLOCKED_REASONS, Outcome
+from airflow_batch_gemini.batch.response import COUNT, COUNTS, PAID
 from airflow_batch_gemini.batch.schema import Shape
 from airflow_batch_gemini.sql import echo, sources, typed
 from airflow_batch_gemini.sql.literal import string_literal
@@ -56,8 +57,17 @@ def fields(shape: Shape) -> str:
 
 def _count(name: str, *, vector: bool = False) -> str:
     """An embedding model says one count, beside the vector."""
-    said = f"SAFE_CAST(JSON_VALUE(response, '$.usageMetadata.{name}') AS INT64)"
-    return f"COALESCE({said}, SAFE_CAST(JSON_VALUE(response, '$.tokenCount') AS INT64))" if vector else said
+    said = _whole(f"$.usageMetadata.{name}")
+    if name == "promptTokenCount":
+        others = ", ".join(f"JSON_VALUE(response, '$.usageMetadata.{one}')" for one in PAID)
+        counts = f"ARRAY_TO_STRING([{others}], ',')"
+        said = f"IF(REGEXP_CONTAINS({counts}, {string_literal(f'^{COUNTS}$')}), {said}, NULL)"
+    return f"COALESCE({said}, {_whole('$.tokenCount')})" if vector else said
+
+
+def _whole(path: str) -> str:
+    pattern = string_literal(f"^(?:{COUNT})$")
+    return f"SAFE_CAST(REGEXP_EXTRACT(JSON_VALUE(response, {string_literal(path)}), {pattern}) AS INT64)"
 
 
 def answers(shape: Shape) -> str:

@@ -12,7 +12,7 @@ from airflow_batch_gemini.batch.repair import MAX_ROUNDS
 from airflow_batch_gemini.sql.batches import BatchRow
 from airflow_batch_gemini.sql.growing import item
 from airflow_batch_gemini.sql.literal import identifier, string_literal
-from airflow_batch_gemini.sql.results import ERRORS, RESULTS, LoadedBatch, create
+from airflow_batch_gemini.sql.results import ERRORS, RESULTS, SOURCE, TARGET, LoadedBatch, create
 
 _KEY = ("batch_id", "key")
 _LOADED_AT = "loaded_at"
@@ -115,13 +115,13 @@ def _merge_results(
     publication: Publication, columns: Sequence[Column], found: Sequence[Column], outcomes: TableName
 ) -> str:
     items = ", ".join(item(column, found) for column in columns if column.name != _LOADED_AT)
-    return f"""MERGE {identifier(str(publication.batch.results))} AS target
+    return f"""MERGE {identifier(str(publication.batch.results))} AS {TARGET}
 USING (
   SELECT {items}, CURRENT_TIMESTAMP() AS {_LOADED_AT}
   FROM {identifier(str(outcomes))}
   WHERE outcome = 'succeeded'
-) AS source
-ON target.batch_id = source.batch_id AND target.key = source.key
+) AS {SOURCE}
+ON {TARGET}.batch_id = {SOURCE}.batch_id AND {TARGET}.key = {SOURCE}.key
 WHEN MATCHED AND {_no_newer(publication)} AND (
     {_differs(columns)}
   ) THEN UPDATE SET
@@ -133,21 +133,21 @@ WHEN NOT MATCHED BY TARGET THEN
 def _merge_errors(publication: Publication, outcomes: TableName) -> str:
     """What has succeeded, in whatever round, is no error any more."""
     names = ", ".join(f"outcomes.{identifier(column.name)}" for column in ERRORS if column.name != _LOADED_AT)
-    return f"""MERGE {identifier(str(publication.batch.errors))} AS target
+    return f"""MERGE {identifier(str(publication.batch.errors))} AS {TARGET}
 USING (
   SELECT {names}, CURRENT_TIMESTAMP() AS {_LOADED_AT}, succeeded.key IS NOT NULL AS settled
   FROM {identifier(str(outcomes))} AS outcomes
   LEFT JOIN (
     SELECT key FROM {identifier(str(publication.batch.results))} WHERE {publication.batch.rows}
   ) AS succeeded ON succeeded.key = outcomes.key
-) AS source
-ON target.batch_id = source.batch_id AND target.key = source.key
-WHEN MATCHED AND source.settled THEN DELETE
+) AS {SOURCE}
+ON {TARGET}.batch_id = {SOURCE}.batch_id AND {TARGET}.key = {SOURCE}.key
+WHEN MATCHED AND {SOURCE}.settled THEN DELETE
 WHEN MATCHED AND {_no_newer(publication)} AND (
     {_differs(ERRORS)}
   ) THEN UPDATE SET
     {_changes(ERRORS)}
-WHEN NOT MATCHED BY TARGET AND NOT source.settled THEN
+WHEN NOT MATCHED BY TARGET AND NOT {SOURCE}.settled THEN
   {_insert(ERRORS)}{_leave_out_what_is_gone(publication)};"""
 
 
@@ -164,26 +164,26 @@ def _adds_up(publication: Publication) -> str:
 def _no_newer(publication: Publication) -> str:
     if publication.whole:
         return "TRUE"
-    return f"(IFNULL(target.round, 0) <= {publication.round} OR {_of_another(publication)})"
+    return f"(IFNULL({TARGET}.round, 0) <= {publication.round} OR {_of_another(publication)})"
 
 
 def _of_another(publication: Publication) -> str:
-    return f"target.batch_fingerprint IS DISTINCT FROM {string_literal(publication.batch.fingerprint)}"
+    return f"{TARGET}.batch_fingerprint IS DISTINCT FROM {string_literal(publication.batch.fingerprint)}"
 
 
 def _leave_out_what_is_gone(publication: Publication) -> str:
     """Only the first round has all rows: what a later one does not have is none of its business."""
     if publication.round:
         return ""
-    its = "TRUE" if publication.whole else f"(IFNULL(target.round, 0) = 0 OR {_of_another(publication)})"
+    its = "TRUE" if publication.whole else f"(IFNULL({TARGET}.round, 0) = 0 OR {_of_another(publication)})"
     return f"""
-WHEN NOT MATCHED BY SOURCE AND target.batch_id = {string_literal(publication.batch.batch_id)}
+WHEN NOT MATCHED BY SOURCE AND {TARGET}.batch_id = {string_literal(publication.batch.batch_id)}
   AND {its} THEN DELETE"""
 
 
 def _differs(columns: Sequence[Column]) -> str:
     return "\n    OR ".join(
-        f"{_comparable(column, 'target')} IS DISTINCT FROM {_comparable(column, 'source')}"
+        f"{_comparable(column, TARGET)} IS DISTINCT FROM {_comparable(column, SOURCE)}"
         for column in columns
         if column.name not in (*_KEY, _LOADED_AT)
     )
@@ -197,9 +197,9 @@ def _comparable(column: Column, side: str) -> str:
 
 def _changes(columns: Sequence[Column]) -> str:
     names = [identifier(column.name) for column in columns if column.name not in _KEY]
-    return ",\n    ".join(f"{name} = source.{name}" for name in names)
+    return ",\n    ".join(f"{name} = {SOURCE}.{name}" for name in names)
 
 
 def _insert(columns: Sequence[Column]) -> str:
     names = [identifier(column.name) for column in columns]
-    return f"INSERT ({', '.join(names)})\n  VALUES ({', '.join(f'source.{name}' for name in names)})"
+    return f"INSERT ({', '.join(names)})\n  VALUES ({', '.join(f'{SOURCE}.{name}' for name in names)})"

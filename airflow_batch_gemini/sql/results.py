@@ -66,7 +66,11 @@ ERRORS = (
 )
 """One row for every other row."""
 
-TAKEN = frozenset(column.name for column in (*RESULTS, *ERRORS))
+TARGET, SOURCE = "gemini_target", "gemini_source"
+"""What the publish calls the table that it changes and the rows that come: a column called like the table would be
+taken for the whole row."""
+
+TAKEN = frozenset([*(column.name for column in (*RESULTS, *ERRORS)), TARGET, SOURCE])
 """Names that no property of a response schema gets."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from airflow_batch_gemini.batch.names import TableName, model_id
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX
 from airflow_batch_gemini.batch.reuse import FINGERPRINT_BYTES, ROW_BYTES
@@ -56,6 +58,20 @@ def leave_out_copies(table: TableName) -> str:
 def count(table: TableName) -> str:
     """Return the query for the number of rows in *table*."""
     return f"SELECT COUNT(*) AS row_count FROM {table.sql}"
+
+
+def checksum(table: TableName, columns: Sequence[str]) -> str:
+    """Return the query for a checksum over *columns* of *table*: equal for equal rows, whatever their order.
+
+    In two steps, since all digests of millions of rows are more than one value may hold.
+    """
+    texts = ", '\\n', ".join(columns)
+    row = f"TO_HEX(SHA256(CONCAT({texts})))"
+    return (
+        "SELECT TO_HEX(SHA256(STRING_AGG(digest, '' ORDER BY digest))) AS checksum FROM (\n"
+        "  SELECT TO_HEX(SHA256(STRING_AGG(line, '' ORDER BY line))) AS digest\n"
+        f"  FROM (SELECT {row} AS line FROM {table.sql}) GROUP BY SUBSTR(line, 1, 4)\n)"
+    )
 
 
 def _of_others(batch_id: str) -> str:

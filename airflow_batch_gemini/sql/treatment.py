@@ -41,7 +41,8 @@ def treated(request: str, treatment: Treatment) -> str:
         case Action.SAME:
             return request
         case Action.MORE_TOKENS:
-            return _more_tokens(request, treatment)
+            made, earlier = _more_tokens(request, treatment), treatment.earlier
+            return made if earlier is None else _unless_same(made, _more_tokens(request, earlier))
         case Action.CORRECT:
             return _corrected(request)
         case Action.GIVE_UP:
@@ -68,6 +69,11 @@ def _more_tokens(request: str, treatment: Treatment) -> str:
             f"THEN JSON_SET({request}, {path}, {string_literal(LOW_LEVEL)})"
         )
     return _case(cases)
+
+
+def _unless_same(made: str, earlier: str) -> str:
+    same = f"TO_JSON_STRING({made}) = TO_JSON_STRING({earlier})"
+    return f"IF({same}, NULL, {made})"
 
 
 def _corrected(request: str) -> str:

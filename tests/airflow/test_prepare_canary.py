@@ -187,6 +187,21 @@ def test_a_batch_that_fails_too_often_is_not_prepared(
     assert MARK not in str(caught.value)
 
 
+def test_answers_that_do_not_fit_the_schema_count_as_they_will_in_the_load(both: Scene) -> None:
+    """A required property is missing in each: the load would have no row of them, so the gate lets none through."""
+    both.prepare()
+    for info in both.place.storage.list(both.place.folder.folder / "canary"):
+        uri = GcsUri.parse(info.uri)
+        stored = both.place.storage.read(uri)
+        assert stored is not None
+        kept = json.loads(stored.data)
+        kept["response"]["candidates"][0]["content"]["parts"] = [{"text": "{}"}]
+        both.place.storage.write(uri, json.dumps(kept).encode(), if_generation=info.generation)
+    with pytest.raises(GateError, match=r"20 did not succeed \(20 invalid\)"):
+        both.execute(max_failure_rate=0.1)
+    assert both.billed == 20
+
+
 def test_a_batch_that_fails_seldom_enough_passes_the_gate(scene: Scene) -> None:
     """The rate is told with its interval, and the lower bound is what counts."""
     scene.cloud.knobs(truncate_rate=0.5)

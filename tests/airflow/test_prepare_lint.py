@@ -78,6 +78,18 @@ def test_bad_rows_are_dropped_and_written_down(place: Place) -> None:
     assert again.rejected is None
 
 
+def test_a_key_that_is_no_text_is_dropped_by_its_place(place: Place) -> None:
+    """Such as the name of a file in another encoding: Python stands half a character for each byte it cannot read."""
+    keys = [b"caf\xe9.eml".decode(errors="surrogateescape"), "b.eml", "\ud800", "\ud800"]
+    manifest = place.prepare(
+        rows=lambda: ({"key": key, "text": "x", "file": None} for key in keys),
+        template=TEMPLATE,
+        on_lint="drop",
+    )
+    assert [line["key"] for line in place.lines(manifest)[0]] == ["k_b.eml"]
+    assert rejected(place) == [(f"rows= row {number}", "GB125") for number in (1, 3, 4)]
+
+
 def test_a_dropped_row_ends_in_the_errors_table_once(cloud: LocalCloud, bucket: str, dataset: str) -> None:
     """With the rule and what it says; loading again changes nothing."""
     place = Place(bucket, dataset, WorkspaceHook(), WarehouseHook())

@@ -7,7 +7,7 @@ import datetime as dt
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
 from airflow.serialization.serialized_objects import DagSerialization
 from job_side import context
 from prepare_side import JSONL, ROWS, KilledError, Place, Ti, expected
@@ -207,6 +208,26 @@ def test_compressed_files_and_several_uris_are_read(place: Place, monkeypatch: p
     with pytest.raises(SourceError, match=r"cut\.jsonl\.gz cannot be read as gzip"):
         place.prepare(source_uri=cut)
     assert place.files() == []
+
+
+def test_what_a_mapped_task_returns_is_several_uris(place: Place) -> None:
+    """Airflow hands it over as a sequence of its own, fetched one by one."""
+
+    class Returned(Sequence[str]):
+        def __init__(self, *uris: str) -> None:
+            self._uris = uris
+
+        def __len__(self) -> int:
+            return len(self._uris)
+
+        def __getitem__(self, place: Any) -> Any:
+            return self._uris[place]
+
+    assert issubclass(LazyXComSequence, Sequence)
+    lines = JSONL.splitlines(keepends=True)
+    uris = [place.put(f"{n}.jsonl", line) for n, line in enumerate(lines)]
+    manifest = place.prepare(source_uri=Returned(*uris))
+    assert everything(place, manifest) == [expected(row) for row in ROWS]
 
 
 # ------------------------------------------------------------------------------------------------- Python functions

@@ -171,6 +171,37 @@ def test_rows_that_cannot_get_more_are_given_up(in_files: Story) -> None:
         story.repair()
 
 
+def test_rows_that_had_all_there_is_in_the_round_before_are_not_paid_for_again(story: Story) -> None:
+    """The first round of repair asks for the most, in vain; a second one would buy the very same."""
+    story.cloud.knobs(truncate_rate=1.0)
+    story.prepare(rows(2), GeminiTemplate(prompt="{text}", generation_config={"maxOutputTokens": 40_000}))
+    story.go()
+    story.repair()
+    story.go(1)
+    asked = {one["generationConfig"]["maxOutputTokens"] for one in story.requests(1).values()}
+    assert (asked, set(story.outcomes().values())) == ({65_536}, {"truncated"})
+    with pytest.raises(AirflowSkipException, match="another try would not help"):
+        story.repair(2)
+
+
+def test_a_row_that_shares_another_request_than_before_keeps_no_answer_to_the_old_one(story: Story) -> None:
+    """The requests that are sent are the same; whose answer a row gets is not, so it is another batch."""
+    story.cloud.knobs(truncate_rate=1.0)
+    story.prepare([("a", "one"), ("b", "two"), ("c", "one")], dedupe=True)
+    story.go()
+    story.cloud.knobs(**CALM)
+    story.repair()
+    story.go(1)
+    assert story.table()["c"]["copy_of"] == "a"
+    story.prepare([("a", "one"), ("b", "two"), ("c", "two")], dedupe=True)
+    story.go()
+    assert set(story.outcomes().values()) == {"truncated"}
+    story.repair()
+    story.go(1)
+    found = story.table()
+    assert (found["c"]["copy_of"], found["c"]["text"]) == ("b", found["b"]["text"])
+
+
 def test_another_model_may_answer_a_round(in_files: Story) -> None:
     """The rows say which one did."""
     story = in_files

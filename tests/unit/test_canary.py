@@ -12,6 +12,7 @@ import pytest
 from airflow_batch_gemini.batch import canary
 from airflow_batch_gemini.batch.canary import CanaryFigures, Judged
 from airflow_batch_gemini.batch.canary_answer import CanaryAnswer, Fate, key_in, request_id
+from airflow_batch_gemini.batch.columns import typed
 from airflow_batch_gemini.batch.outcome import Line, Outcome, classify
 from airflow_batch_gemini.batch.pricing import price_of
 from airflow_batch_gemini.batch.sampling import SampledLine
@@ -22,6 +23,14 @@ NOTE = CanaryAnswer(request_id="r" * 32, key="k_1", nonce="n")
 USAGE = {"promptTokenCount": 100, "candidatesTokenCount": 10, "thoughtsTokenCount": 5}
 MARK = "planted-4711"
 MANY = 10**6
+COLUMNS = typed(
+    {
+        "type": "OBJECT",
+        "properties": {"topic": {"type": "STRING", "enum": ["price", "taste"]}},
+        "required": ["topic"],
+    },
+    taken=(),
+)
 
 
 def response(text: str = "{}", finish: str = "STOP", **usage: int) -> dict[str, Any]:
@@ -65,6 +74,19 @@ def test_an_answer_is_judged_as_the_load_would(answer: dict[str, Any], outcome: 
     found = NOTE.answered(answer).reading(Shape.OBJECT)
     assert found == classify(["k_1"], [Line(key="k_1", response=answer)], Shape.OBJECT)["k_1"]
     assert found.outcome is outcome
+
+
+@pytest.mark.parametrize("text", ["{}", '{"topic": 1}', '{"topic": "smell"}', '{"topic": "taste"}'])
+def test_an_answer_that_does_not_fit_the_columns_is_invalid_as_in_the_load(text: str) -> None:
+    """JSON of the right shape is not enough: a required property, its type, a word of the enum."""
+    answer = NOTE.answered(response(text))
+    [loaded] = classify(
+        ["k_1"], [Line(key="k_1", response=answer.response)], Shape.OBJECT, columns=COLUMNS
+    ).values()
+    assert answer.reading(Shape.OBJECT, COLUMNS) == loaded
+    found = canary.figures(judged(answer), shape=Shape.OBJECT, population=MANY, columns=COLUMNS)
+    assert found.outcomes == {loaded.outcome.value: 1}
+    assert found.failures == (0 if "taste" in text else 1)
 
 
 def test_an_error_is_a_failed_row_and_a_lost_answer_is_none() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,49 @@ def test_local_has_the_help_of_the_local_cloud(capsys: pytest.CaptureFixture[str
         cli.main(["local", "--help"])
     assert stopped.value.code == 0
     assert "--data-dir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["estimate", "x.jsonl", "--model", "gemini-3.5-flash", "--price", "1.5", "nine"],
+        ["jobs", "list", "--location", "us-central1", "--days", "99999999"],
+        ["jobs", "list", "--location", "us-central1", "--days", "-1"],
+        ["jobs", "list", "--location", "us-central1", "--days", "0"],
+        ["jobs", "sweep", "--location", "us-central1", "--older-than", "nan"],
+        ["jobs", "sweep", "--location", "us-central1", "--older-than", "inf"],
+        ["jobs", "sweep", "--location", "us-central1", "--older-than", "-5"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_is_none_is_a_wrong_argument(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep of what is older than no number would find nothing, and look like one that found all well."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert f"{arguments[-1]!r} is no number" in capsys.readouterr().err
+
+
+class _Stopping(io.RawIOBase):
+    """A terminal at which somebody presses Ctrl-C instead of typing."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, _: object, /) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+
+def test_a_command_that_is_stopped_by_hand_says_so_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback, and the status that a shell knows of Ctrl-C."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(_Stopping())))
+    assert cli.main(["lint", "-"]) == 130
+    assert "Stopped." in capsys.readouterr().err
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -183,6 +183,7 @@ def test_a_failure_that_may_pass_is_told_from_one_that_will_not(
     assert outcome.done
     assert outcome.failed
     assert outcome.transient is transient
+    assert outcome.contended is (reason == "invalidQuery" and transient)
     assert not JobOutcome(done=True).failed
 
 

@@ -134,6 +134,10 @@ TWO_PAGES = b"/Type/Page /Type/Page"
             linked("video/mp4", videoMetadata={"endOffset": "1.5s"}),
             OLD, "MEDIA_RESOLUTION_LOW", Medium("video", Tokens(99, 106.5, 154.5)),
         ),
+        (
+            linked("video/mp4", videoMetadata={"endOffset": "9" * 400 + "s"}),
+            OLD, "", Medium("video", Tokens(258, 263 * 60, 295 * 3600), assumed=True),
+        ),
         (linked("text/csv"), NEW, "", Medium("document", Tokens(25, 2500, 250_000), assumed=True)),
         (inline("text/plain", b"x" * 12), NEW, "", Medium("document", exact(3))),
         ({"file_data": {"mime_type": "audio/wav"}}, NEW, "", Medium("audio", Tokens(32, 1920, 115_200), assumed=True)),

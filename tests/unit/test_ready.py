@@ -116,6 +116,7 @@ BAD = [
     (b'{"request":{"contents":[{"parts":[{"text":"a"}]}],"cachedContent":"secret"}}', RowError, "GB105"),
     (b'{"request":{"contents":[{"parts":[null]}]}}', RowError, "GB106"),
     (b'{"key":null,"request":%s}' % REQUEST, RowError, "GB121"),
+    (b'{"key":123456789012345678901,"request":%s}' % REQUEST, RowError, "GB125 f line 1, key: .*rounded"),
     (b'{"key":"","request":%s}' % REQUEST, RowError, "GB121"),
     (b'{"key":"a\\u0007","request":%s}' % REQUEST, RowError, "GB124"),
     (b'{"key":"%s","request":%s}' % (b"x" * 2000, REQUEST), RowError, "GB123"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,10 +122,14 @@ def test_a_number_of_a_path_is_always_a_float_and_a_count_never_is() -> None:
         ({"key": "x" * 1025}, "GB123"),
         ({"key": "a\nb"}, r"GB124 rows\.jsonl line 7, key 'a\\nb'"),
         ({"key": object()}, "GB125 .* type object has no text"),
+        (orjson.loads('{"key": 18446744073709551616}'), r"GB125 rows\.jsonl line 7, key: .*rounded"),
+        ({"key": float("inf")}, "GB125"),
         ({"key": "\ud800"}, "GB125 .* column 'key': .* lone surrogate"),
         ({"key": "a", "text": "secret \ud800"}, r"GB125 rows\.jsonl line 7, key 'a', column 'text': .*surrogate"),
         ({"key": "a", "text": ["secret \ud800"]}, "GB125 .* column 'text': .*surrogate"),
         ({"key": "a", "text": {1: "secret"}}, "GB125 .* column 'text'"),
+        ({"key": "a", "text": json.loads('["secret",' * 900 + "1" + "]" * 900)}, "GB125 .* column 'text': .*too deep"),
+        ({"key": dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}, "GB125 .* key: .*out of range"),
         ({"key": "a", "file": "secret.png"}, "GB109 .* column 'file'"),
         ({"key": "a", "file": 7}, "GB109"),
         ({"key": "a", "file": "gs://b/secret"}, "GB110 .* set mime_type="),
@@ -169,6 +175,8 @@ def test_a_key_of_any_type_is_its_text() -> None:
     assert key_of(line_of(template, {"id": 7}, key_column="id")) == "7"
     assert key_of(line_of(template, {"key": 1.0})) == "1"
     assert key_of(line_of(template, {"key": True})) == "true"
+    assert key_of(line_of(template, {"key": 2.0**53})) == "9007199254740992"
+    assert key_of(line_of(template, {"key": 2**64 - 1})) == "18446744073709551615"
 
 
 def test_a_line_of_somebody_else_has_no_key() -> None:

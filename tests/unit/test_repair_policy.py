@@ -20,6 +20,7 @@ from airflow_batch_gemini.sql import treatment as statements
 from airflow_batch_gemini.sql.literal import string_literal
 
 MORE = Treatment(action=Action.MORE_TOKENS, times=2, most_tokens=8192)
+AGAIN = Treatment(action=Action.MORE_TOKENS, times=4, before=2, most_tokens=8192)
 CORRECT, SAME = Treatment(action=Action.CORRECT), Treatment(action=Action.SAME)
 ASK: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "Say x."}]}]}
 
@@ -171,6 +172,23 @@ def test_a_truncated_answer_gets_more_tokens_or_less_thinking_or_is_given_up(
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
+        ("tokens", ask(generationConfig={"maxOutputTokens": 400, "temperature": 0.5})),
+        (
+            "all tokens, much thinking",
+            ask(generationConfig={"maxOutputTokens": 8192, "thinkingConfig": {"thinkingBudget": 1000}}),
+        ),
+        *((name, None) for name in ("nearly all tokens", "much thinking", "some thinking", "plain")),
+    ],
+)
+def test_what_the_round_before_asked_is_not_asked_again(name: str, expected: Any) -> None:
+    """It had all the tokens there are, or as little thinking as there may be, and was cut off all the same."""
+    second = RepairPolicy(max_output_tokens=8192).treatment(Action.MORE_TOKENS, round=2)
+    assert treated(REQUESTS[name], second) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
         ("plain", ask(systemInstruction={"parts": [CORRECTION]})),
         ("system", ask(systemInstruction={"parts": [{"text": "Be brief."}, CORRECTION], "role": "system"})),
         ("system in snake case", ask(system_instruction={"parts": [{"text": "Be brief."}, CORRECTION]})),
@@ -224,7 +242,7 @@ def parsed(text: str | None) -> Any:
     return json.loads(text) if text else None
 
 
-@pytest.mark.parametrize("treatment", [SAME, MORE, CORRECT, Treatment(action=Action.GIVE_UP)])
+@pytest.mark.parametrize("treatment", [SAME, MORE, AGAIN, CORRECT, Treatment(action=Action.GIVE_UP)])
 def test_three_engines_make_the_same_request(
     reference: googlesql.Judge, engine: Engine, treatment: Treatment
 ) -> None:
@@ -262,7 +280,7 @@ ANY_REQUEST = st.dictionaries(st.sampled_from(["generationConfig", "generation_c
 )
 
 
-@given(st.lists(ANY_REQUEST, min_size=1, max_size=8), st.sampled_from([MORE, CORRECT]))
+@given(st.lists(ANY_REQUEST, min_size=1, max_size=8), st.sampled_from([MORE, AGAIN, CORRECT]))
 @settings(deadline=None, max_examples=60)
 def test_a_table_makes_of_any_request_what_a_file_makes_of_it(
     engine: Engine, requests: list[Any], treatment: Treatment

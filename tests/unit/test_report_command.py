@@ -103,6 +103,20 @@ def test_what_is_no_report_ends_with_1(
     assert "no report" in printed.err
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"rows": None}, {"rows": "many"}, {"tokens": []}, {"tables": 3}, {"outcomes": {"failed": "x"}}],
+)
+def test_a_report_that_somebody_has_written_into_ends_with_1(
+    changed: dict[str, Any], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence, without a traceback."""
+    file.write_text(json.dumps(REPORT | changed))
+    assert cli.main(["report", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, "is no report of a batch" in printed.err) == ("", True)
+
+
 def test_a_folder_without_one_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what is missing."""
     assert cli.main(["report", str(tmp_path)]) == 1

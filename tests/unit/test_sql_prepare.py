@@ -26,7 +26,7 @@ from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.batch.text import text_of
 from airflow_batch_gemini.batch.typed import Kind
 from airflow_batch_gemini.exceptions import InvalidNameError, SourceError, TemplateError
-from airflow_batch_gemini.sql import prepare, sampling
+from airflow_batch_gemini.sql import prepare, reuse, sampling
 from airflow_batch_gemini.sql.literal import identifier, string_literal
 
 OTHER = TableName.parse("my-project.data.gemini_requests_2")
@@ -402,3 +402,16 @@ def test_a_request_column_holds_json_or_its_text(column: Column) -> None:
         prepare.create_ready_made(
             "SELECT 1", table=TABLE, key_column="key", columns=[Column("key", "STRING"), column]
         )
+
+
+def test_a_checksum_of_rows_put_aside_is_of_every_column_and_not_of_their_order(judge: Judge) -> None:
+    """As many rows as need it are digested in groups."""
+    rows = [(f"k_{n}", "x") for n in range(50)]
+
+    def checksum(rows: Sequence[tuple[str | None, str]]) -> str:
+        [found] = judge.rows(held(reuse.checksum(TABLE, ("key", "TO_JSON_STRING(request)")), rows))
+        return str(found["checksum"])
+
+    assert checksum(rows) == checksum(rows[::-1])
+    others = [[("k_0", "y"), *rows[1:]], [("k_50", "x"), *rows[1:]], rows[1:]]
+    assert len({checksum(rows), *map(checksum, others)}) == 4

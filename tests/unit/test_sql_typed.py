@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -150,7 +151,28 @@ def test_rows_that_were_held_back_are_put_together_as_they_were_classified() -> 
         replace(PUBLICATION, whole=True), attempt="a", outcomes=OUTCOMES, published=PUBLISHED, columns=made
     )
     assert judge.analyse_script(script).count("ResolvedMergeStmt") == 2
-    assert "target.round" not in script
+    assert f"{results.TARGET}.round" not in script
+
+
+def test_a_property_may_be_called_like_anything_that_a_statement_names() -> None:
+    """A column called like the table that a MERGE changes would be taken for its whole row."""
+    words = {
+        "target",
+        "source",
+        *re.findall(
+            r"\bAS ([a-z_]+)\b", outcomes.classify([PART], PROVENANCE, shape=Shape.OBJECT, price=PRO)
+        ),
+    }
+    for _ in range(2):  # what the publish calls things is known once there is one
+        schema = {"type": "OBJECT", "properties": {word: {"type": "STRING"} for word in sorted(words)}}
+        made = [column(one) for one in typed(schema, taken=TAKEN).fields]
+        script = publishing.publish(
+            PUBLICATION, attempt="a", outcomes=OUTCOMES, published=PUBLISHED, columns=made
+        )
+        words |= set(re.findall(r"\bAS ([a-z_]+)\b", script))
+    judge = Judge(made)
+    assert judge.analyse_script(script).count("ResolvedMergeStmt") == 2
+    assert judge.analyse_script(results.extend(RESULTS, made)) == ["ResolvedAlterTableStmt"]
 
 
 def test_a_large_schema_makes_no_statement_that_bigquery_refuses(judge: Judge) -> None:

@@ -14,6 +14,12 @@ from hypothesis import strategies as st
 
 from airflow_batch_gemini.batch.text import NoTextError, json_text, text_of
 
+
+def repr_of(value: Any) -> str:
+    """Name a case; some are too long to be written."""
+    return type(value).__name__
+
+
 CEST = dt.timezone(dt.timedelta(hours=2))
 
 
@@ -93,7 +99,11 @@ def test_a_value_inside_an_array_reads_as_to_json_string_writes_it(value: Any, t
         ["\ud800"],
         Decimal("NaN"),
         {"a": {"b": set()}},
+        10**5000,
+        dt.datetime(1, 1, 1, tzinfo=CEST),
+        json.loads("[" * 900 + "]" * 900),
     ],
+    ids=repr_of,
 )
 def test_what_has_no_text_is_refused_by_its_type(value: Any) -> None:
     """Never guessed, and never quoted."""

@@ -71,7 +71,8 @@ _MACROS = {
     "bq_offset(a, i)": "CASE WHEN a IS NULL OR i IS NULL THEN NULL WHEN i < 0 OR i >= len(a) "
     "THEN error('Array index ' || CAST(i AS VARCHAR) || ' is out of bounds') ELSE a[i + 1] END",
     "bq_offset_or_null(a, i)": "CASE WHEN i >= 0 THEN a[i + 1] END",
-    "bq_array_text(a, sep)": "CASE WHEN a IS NOT NULL AND sep IS NOT NULL THEN array_to_string(a, sep) END",
+    "bq_array_text(a, sep)": "CASE WHEN a IS NOT NULL AND sep IS NOT NULL "
+    "THEN coalesce(array_to_string(a, sep), '') END",
     "bq_generate_array(a, b, s)": "CASE WHEN s = 0 THEN error('Sequence step cannot be 0.') "
     "ELSE generate_series(a, b, s) END",
     "bq_json_text(j)": "CAST(j AS VARCHAR)",

@@ -365,6 +365,7 @@ EXPRESSIONS = {
         "ARRAY_LENGTH([1, 2])",
         "ARRAY_LENGTH(CAST(NULL AS ARRAY<INT64>))",
         "ARRAY_TO_STRING(['a', NULL, 'b'], ',')",
+        "ARRAY_TO_STRING([CAST(NULL AS STRING)], ',')",
         "ARRAY_TO_STRING(['a', NULL], ',', 'x')",
         "ARRAY_REVERSE([1, 2])",
         "ARRAY_CONCAT([1], [2, 3])",
