@@ -152,10 +152,12 @@ class GeminiBatchRepairOperator(BaseOperator):
 
     def _told(self, manifest: Manifest | None) -> list[dict[str, Any]]:
         if manifest is None:
-            raise AirflowSkipException(
+            why = (
                 f"No row deserves round {self.round}: all have succeeded, another try would not help them, or "
                 "max_rows= or max_cost_usd= allows none. Nothing was sent."
             )
+            self.log.info(why)  # Airflow folds the reason of a skip away
+            raise AirflowSkipException(why)
         self.log.info("Round %d: %s requests.", self.round, f"{manifest.rows:,}")
         return manifest.to_xcom()
 
