@@ -5,8 +5,8 @@ call wires what pays and lands.
 
 `licences` → `submit` → `wait` (deferred: no worker is held) → `load`
 
-**Reads** the metadata of the Python packages installed here. **Leaves** `<dataset>.licences` and
-`<dataset>.licences_errors`.
+**Reads** the metadata of the Python packages installed here. **Leaves** `<dataset>.licences`, `…_errors`
+and `…_batches`.
 
 **Costs** about 20,000 input and 5,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
 bounds it. Against the local cloud nothing.
@@ -48,6 +48,7 @@ class Kind(StrEnum):
 
 @dag(
     dag_id="gemini_batch_decorated",
+    description="Rows from a Python function",
     doc_md=__doc__,
     schedule=None,
     catchup=False,
