@@ -21,7 +21,7 @@ UNIT := $(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n
 
 help:
 	@echo "make demo    run a batch through a real Airflow against the local cloud, show the results, stop"
-	@echo "make up      the same, left running with the UI on port 8080; make down stops it"
+	@echo "make up      leave that Airflow running, with the UI on port 8080 and no batch yet; make down stops it"
 	@echo "make test    every check, from nothing"
 	@echo "make torture kill thousands of processes and count what was paid and landed, and fuzz; MINUTES=n bounds it"
 	@echo "make lock    resolve the dependencies anew"

@@ -7,9 +7,9 @@ Actions*, holding no worker. Rejected, the rest is skipped and nothing was paid 
 `prepare` → `approve` → `submit` → `wait` (deferred: no worker is held) → `load`, in one call; and `cancel`, a teardown,
 for what still runs after the wait
 
-**Reads** rows that a Python function yields. **Leaves** `<dataset>.slogans` and `<dataset>.slogans_errors`.
+**Reads** rows that a Python function yields. **Leaves** `<dataset>.slogans`, `…_errors` and `…_batches`.
 
-**Costs** about 30,000 input and 10,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
+**Costs** about 10,000 input and 10,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
 bounds it. The canary's ten answers come at the full one. Against the local cloud nothing.
 
 **On Google**: a connection `google_cloud_default`, a bucket and a dataset in the location of the jobs, and the
@@ -47,6 +47,7 @@ def packages(most: str) -> Iterator[Mapping[str, str]]:
 
 @dag(
     dag_id="gemini_batch_approved",
+    description="A batch that a person approves",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

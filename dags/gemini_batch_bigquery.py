@@ -8,7 +8,7 @@ is SQL. One example of an answer stands before each question, and long texts may
 `source` → `prepare` → `submit` → `wait` (deferred: no worker is held) → `load`
 
 **Reads** any table with a unique text column. Left empty, it is `<dataset>.packages`, filled with the Python packages
-installed here when it does not exist. **Leaves** `<dataset>.native_labels` and `<dataset>.native_labels_errors`.
+installed here when it does not exist. **Leaves** `<dataset>.native_labels`, `…_errors` and `…_batches`.
 
 **Costs** the tokens of the rows at half of the model's online price (`Most rows` bounds it) and what BigQuery bills for
 scanning the table once. Against the local cloud nothing.
@@ -58,6 +58,7 @@ EXAMPLE_ANSWER = '{{"topic": "YAML parsing", "language": "en", "tone": "promotio
 
 @dag(
     dag_id="gemini_batch_bigquery",
+    description="BigQuery in, BigQuery out",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

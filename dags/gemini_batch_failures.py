@@ -6,9 +6,9 @@ what Vertex AI said; the last task groups them, and fails the run when more rows
 
 `prepare` → `submit` → `wait` (deferred: no worker is held) → `load` → `read_failures`
 
-**Reads** rows that a Python function yields. **Leaves** `<dataset>.summaries` and `<dataset>.summaries_errors`.
+**Reads** rows that a Python function yields. **Leaves** `<dataset>.summaries`, `…_errors` and `…_batches`.
 
-**Costs** about 30,000 input and 15,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
+**Costs** about 10,000 input and 15,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
 bounds it. Against the local cloud nothing.
 
 **On Google**: a connection `google_cloud_default`, a bucket and a dataset in the location of the jobs, and the
@@ -59,6 +59,7 @@ def packages(most: str) -> Iterator[Mapping[str, Any]]:
 
 @dag(
     dag_id="gemini_batch_failures",
+    description="What went wrong, row by row",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

@@ -6,7 +6,7 @@ names the file, so that no picture passes through Airflow.
 `list_files` → `prepare` → `submit` → `wait` (deferred: no worker is held) → `load`
 
 **Reads** the images, texts and PDFs in the folder; an empty folder first gets a picture and a text made here.
-**Leaves** `<dataset>.file_descriptions` and `<dataset>.file_descriptions_errors`.
+**Leaves** `<dataset>.file_descriptions`, `…_errors` and `…_batches`.
 
 **Costs** at half of the model's online price: about 1,100 tokens an image, the tokens of a text, and the answers;
 `Most rows` bounds it. Against the local cloud nothing.
@@ -45,6 +45,7 @@ FOLDER = "{{ params.folder or 'gemini/media' }}"
 
 @dag(
     dag_id="gemini_batch_multimodal",
+    description="Images and text from Cloud Storage",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

@@ -6,12 +6,16 @@ while it was busy are worked off together) and loads the answers into the day's 
 
 `which_files` → for each file: `prepare` → `submit` → `wait` (deferred: no worker is held) → `load`
 
-**Leaves** `<dataset>.daily_labels` and `<dataset>.daily_labels_errors`, partitioned by `batch_date`.
+Unpause both: of what it was told while it was paused, `gemini_batch_on_new_data` knows nothing. Triggered by hand, it
+takes the day asked for.
+
+**Leaves** `<dataset>.daily_labels`, `…_errors` and `…_batches`, partitioned by `batch_date`.
 
 **Costs** about 60,000 input and 5,000 output tokens a day at half of the model's online price: a day's file has a
 seventh of the Python packages installed here. Against the local cloud nothing.
 
-**On Google**: as the other examples; unpause both DAGs. Triggered by hand, it takes the day asked for.
+**On Google**: a connection `google_cloud_default`, a bucket and a dataset in the location of the jobs, and the
+Variables `gemini_batch_bucket` and `gemini_batch_dataset` (or the fields of the form).
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ def day_uri(bucket: str, day: str) -> str:
 
 @dag(
     dag_id="gemini_batch_new_data",
+    description="Writes the rows of a day for another DAG",
     doc_md="Writes the day's rows, a seventh of the installed packages, and updates the Asset that starts "
     "`gemini_batch_on_new_data`. Costs nothing.",
     schedule="@daily",
@@ -83,6 +88,7 @@ def gemini_batch_new_data() -> None:
 
 @dag(
     dag_id="gemini_batch_on_new_data",
+    description="Run when another DAG has new data",
     doc_md=__doc__,
     schedule=[NEW_PACKAGES],
     catchup=False,

@@ -8,9 +8,9 @@ report.
 
 A wait is deferred: no worker is held. Where no row deserves it, the round of repair is skipped, and nothing else is.
 
-**Reads** rows that a Python function yields. **Leaves** `<dataset>.one_liners` and `<dataset>.one_liners_errors`.
+**Reads** rows that a Python function yields. **Leaves** `<dataset>.one_liners`, `…_errors` and `…_batches`.
 
-**Costs** about 30,000 input and 10,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
+**Costs** about 10,000 input and 10,000 output tokens for 300 packages, at half of the model's online price; `Most rows`
 bounds it. Against the local cloud nothing.
 
 **On Google**: a connection `google_cloud_default`, a bucket and a dataset in the location of the jobs, and the
@@ -52,6 +52,7 @@ def packages(most: str) -> Iterator[Mapping[str, str]]:
 
 @dag(
     dag_id="gemini_batch_one_call",
+    description="A batch in one call",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

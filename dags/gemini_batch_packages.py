@@ -5,8 +5,8 @@ an audience and one sentence about each, and counts the answers.
 
 `read_packages` → `prepare` → `submit` → `wait` (deferred: no worker is held) → `load` → `count_categories`
 
-**Leaves** `<dataset>.packages`, `<dataset>.package_labels` and `<dataset>.package_labels_errors`; request and
-prediction files lie under `gs://<bucket>/gemini/`.
+**Leaves** `<dataset>.packages`, and `<dataset>.package_labels` with `…_errors` and `…_batches`; request and prediction
+files lie under `gs://<bucket>/gemini/`.
 
 **Costs** about 400,000 input and 30,000 output tokens for 300 packages, at half of the model's online price;
 `Most rows` bounds it. Against the local cloud nothing.
@@ -67,6 +67,7 @@ TEMPLATE = GeminiTemplate(
 
 @dag(
     dag_id="gemini_batch_packages",
+    description="What is installed here, and whom is it for?",
     doc_md=__doc__,
     schedule=None,  # what is installed changes with a deployment, not with the clock
     catchup=False,

@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_api import call
 from processes import tail
-from stack import DATASET, LOCATION, PROJECT, ROOT, Stack
+from stack import DAGS, DATASET, LOCATION, PROJECT, ROOT, Stack
 
 DAG_ID = "gemini_batch_packages"
 HOME = ROOT / ".demo"
@@ -84,7 +84,11 @@ def _up(say: Say) -> int:
         return 0
     _start(stack, say)
     say(f"\n{NOTICE}\n\n  UI:          {stack.api.base}  (no password)\n  local cloud: {stack.cloud_url}")
-    say(f"  logs:        {_shown(HOME / 'logs')}\n  stop:        make down\n")
+    say(f"  DAGs:        {_shown(DAGS)}; a file you put there is found within seconds")
+    say(f"  logs:        {_shown(HOME / 'logs')}\n  stop:        make down")
+    tool = _shown(Path(sys.executable).with_name("gemini-batch"))
+    say(f"  shell:       set -a; . {_shown(stack.exports)}; set +a")
+    say(f"               {tool} jobs list --location {LOCATION}\n")
     return 0
 
 
@@ -259,7 +263,7 @@ def _readable(line: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 if __name__ == "__main__":

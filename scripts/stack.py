@@ -16,7 +16,7 @@ from processes import Process, free_port, load, own_python, save, stop, tail, wa
 
 ROOT = Path(__file__).resolve().parents[1]
 DAGS = ROOT / "dags"
-PROJECT, LOCATION, BUCKET, DATASET = "demo", "us-central1", "gemini-demo", "gemini_demo"
+PROJECT, LOCATION, BUCKET, DATASET = "localdemo", "us-central1", "gemini-demo", "gemini_demo"
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -55,7 +55,8 @@ class Stack:
         return self.home / "addresses.json"
 
     @property
-    def _exports(self) -> Path:
+    def exports(self) -> Path:
+        """The variables that point clients and Airflow at its local cloud, for a shell."""
         return self.home / "cloud.env"
 
     def processes(self) -> list[Process]:
@@ -128,12 +129,12 @@ class Stack:
         database = str(Postgres.create().folder) if self.postgres else ""
         addresses = {"airflow": airflow_url, "cloud": cloud_url, "postgres": database}
         self._addresses.write_text(json.dumps(addresses))
-        self._exports.unlink(missing_ok=True)
+        self.exports.unlink(missing_ok=True)
         cloud = self.launch("local cloud")
         if database:
             self.launch("postgres")
         self._migrate()
-        wait_for(lambda: self._exports.exists() and _answers(cloud_url), timeout=60, alive=[cloud])
+        wait_for(lambda: self.exports.exists() and _answers(cloud_url), timeout=60, alive=[cloud])
         extra = [f"triggerer-{number}" for number in range(2, self.triggerers + 1)]
         for name in (*COMPONENTS, *extra):
             self.launch(name)
@@ -162,7 +163,7 @@ class Stack:
     def _cloud_options(self) -> Iterable[str]:
         port = self.cloud_url.rpartition(":")[2]
         return [
-            *("--port", port, "--data-dir", str(self.home / "cloud"), "--env", str(self._exports)),
+            *("--port", port, "--data-dir", str(self.home / "cloud"), "--env", str(self.exports)),
             *("--project", PROJECT, "--location", LOCATION, "--bucket", BUCKET, "--dataset", DATASET),
             *("--answers", "schema", "--pace", self.pace),
         ]
@@ -192,10 +193,12 @@ class Stack:
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+            # A file that is new in dags/ is there within seconds; Airflow would look for it every five minutes.
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW_VAR_GEMINI_BATCH_BUCKET": BUCKET,
             "AIRFLOW_VAR_GEMINI_BATCH_DATASET": DATASET,
             **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url_for_airflow} if database else {}),
-            **(read_env(self._exports) if self._exports.exists() else {}),
+            **(read_env(self.exports) if self.exports.exists() else {}),
             **self.settings,
         }
 

@@ -210,6 +210,7 @@ def test_the_local_cloud_of_compose_starts_with_options_it_has(compose: dict[str
     assert environment["AIRFLOW_VAR_GEMINI_BATCH_BUCKET"] == settings.bucket
     assert environment["AIRFLOW_VAR_GEMINI_BATCH_DATASET"] == settings.dataset
     assert environment["AIRFLOW_VAR_GEMINI_BATCH_LOCATION"] == settings.location
+    assert f'"project": "{settings.project}"' in environment["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"]
 
 
 @pytest.mark.parametrize("file", ["local-cloud.env", "google.env.example"])

@@ -60,9 +60,9 @@ class Counts:
     incomplete: int | None = None
 
     def __str__(self) -> str:
-        known = [
-            (n, w) for n, w in [(self.succeeded, "done"), (self.failed, "failed"), (self.incomplete, "to do")]
-        ]
+        # Vertex AI leaves zeros out: a job at work has nothing to do only because nobody has counted that yet.
+        to_do = self.incomplete or None
+        known = [(n, w) for n, w in [(self.succeeded, "done"), (self.failed, "failed"), (to_do, "to do")]]
         return ", ".join(f"{n:,} {w}" for n, w in known if n is not None) or "no counts yet"
 
 

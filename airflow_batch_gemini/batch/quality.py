@@ -79,12 +79,13 @@ def check_quality(
     failed = [one for one in _findings(outcomes, gates) if not one.passed]
     if not failed:
         return
-    whole = f"of all rounds up to round {round} " if round else ""
+    whole = f"of all rounds up to round {round}, " if round else ""
+    kept = "they stay" if answers else "it stays"
     shown = ", ".join(answers[:3]) + (f" and {len(answers) - 3} more" if len(answers) > 3 else "")
     raise QualityError(
         f"Of {failed[0].rows:,} rows {whole}{'; '.join(map(str, failed))}. Nothing was published; what the job "
         f"answered is paid for and kept. Look at {table} for outcomes and reasons"
-        f"{f', and at {shown} for the raw answers' if shown else ''}: both stay for seven days. To publish all the "
+        f"{f', and at {shown} for the raw answers' if shown else ''}: {kept} for seven days. To publish all the "
         f"same, raise {' and '.join(one.argument for one in failed)} and clear this task, which buys nothing. To buy "
         "other answers, correct the template or the rows and clear prepare."
     )

@@ -36,7 +36,7 @@ def cancel_batch(services: Google, workspace: GcsUri) -> dict[str, str]:
         raise SourceError(f"{workspace} holds no manifest, so no batch. Nothing was cancelled.")
     batch = Manifest.from_json(stored.data).ref.to_dict()
     task = GeminiBatchCancelOperator(task_id="cancel", batch=batch, gcp_conn_id=services.gcp_conn_id)
-    return dict(task.execute({}))
+    return dict(task.cancel())
 
 
 def left_running(answers: Mapping[str, str]) -> list[str]:

@@ -251,11 +251,11 @@ class RequestFiles:
         mb, seconds = self._size / 1e6, max(self._told - self._began, 1e-3)
         left = self._progress.left(seconds) if when == _SO_FAR else None
         self._log.info(
-            "%s requests, %.1f MB, %.1f MB/s, %d part(s) %s%s.",
+            "%s requests, %.1f MB at %.1f MB/s, %s %s%s.",
             f"{sum(self._rows):,}",
             mb,
             mb / seconds,
-            len(self._rows),
+            "1 part" if len(self._rows) == 1 else f"{len(self._rows):,} parts",
             when,
             "" if left is None else f", about {duration(left)} left",
         )

@@ -115,7 +115,7 @@ class Steps:
                 f"BigQuery is not done after {operator.timeout:.0f} s with {', '.join(map(str, jobs))}. It works on; "
                 "a retry goes on from there."
             )
-        operator.log.info("Waiting for %d BigQuery job(s), first %s.", len(jobs), jobs[0])
+        operator.log.info("Waiting for BigQuery, %d to go, first %s.", len(jobs), jobs[0])
         operator.defer(
             trigger=GeminiBatchWarehouseTrigger(
                 jobs=[job.to_list() for job in jobs],

@@ -65,7 +65,11 @@ class GeminiBatchCancelOperator(BaseOperator):
         self.impersonation_chain = impersonation_chain
 
     def execute(self, context: Context) -> dict[str, GaveUp]:  # noqa: ARG002  # nothing of the run matters
-        """Ask for all of them, then fail if one could not be asked for."""
+        """Cancel, whatever run this is."""
+        return self.cancel()
+
+    def cancel(self) -> dict[str, GaveUp]:
+        """Ask for all of them, then fail if one could not be asked for. A shell asks without a run."""
         from airflow_batch_gemini.hooks.cancelling import SAID, give_up
         from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 

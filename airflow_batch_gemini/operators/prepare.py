@@ -306,10 +306,12 @@ class GeminiBatchPrepareOperator(BaseOperator):
     ) -> Manifest:
         if not parts:
             but = f", but for {made.rejected.rows:,} that break a rule" if made.rejected else ""
-            raise AirflowSkipException(
+            why = (
                 f"All {made.answered:,} rows have the answers to the same requests in {plan.results} already{but}. "
                 "Nothing was sent."
             )
+            self.log.info(why)  # Airflow folds the reason of a skip away
+            raise AirflowSkipException(why)
         manifest = Manifest(
             identity=plan.identity,
             workspace=str(plan.workspace.folder),

@@ -41,13 +41,13 @@ class GeminiBatchRepairOperator(BaseOperator):
     are chosen anew only when the first round was bought anew or the arguments have changed, and then without those that
     have succeeded meanwhile. When no row deserves it, this task and what follows are skipped.
 
-    With *resume* a job of the first round that ended early (FAILED, CANCELLED or PARTIALLY_SUCCEEDED) is gone on with
-    as Vertex AI has it: a copy of its output is what another job reads, one part of this round. That one runs every row
-    in it that has no response, those that the policy gives up included, and gives the others back; these are neither
-    landed nor counted nor priced again. Rows of which that output has no line and rows that deserve something else are
-    sent as requests. So are all where limits allow less than such a job would run, where its output cannot be read
-    whole or is larger than an input may be, and once a round of repair was loaded: the output lacks what that one has
-    answered, and it would be bought again. The log says why.
+    With *resume* a job of the first round that ended early (FAILED, EXPIRED, CANCELLED or PARTIALLY_SUCCEEDED) is gone
+    on with as Vertex AI has it: a copy of its output is what another job reads, one part of this round. That one runs
+    every row in it that has no response, those that the policy gives up included, and gives the others back; these are
+    neither landed nor counted nor priced again. Rows of which that output has no line and rows that deserve something
+    else are sent as requests. So are all where limits allow less than such a job would run, where its output cannot be
+    read whole or is larger than an input may be, and once a round of repair was loaded: the output lacks what that one
+    has answered, and it would be bought again. The log says why.
 
     How Vertex AI tells the rows that are finished is not documented, and none of this was tried at Google. Should it
     run them again it would bill them; their rows stay as they are, and the report of the load has a note.
@@ -152,10 +152,12 @@ class GeminiBatchRepairOperator(BaseOperator):
 
     def _told(self, manifest: Manifest | None) -> list[dict[str, Any]]:
         if manifest is None:
-            raise AirflowSkipException(
+            why = (
                 f"No row deserves round {self.round}: all have succeeded, another try would not help them, or "
                 "max_rows= or max_cost_usd= allows none. Nothing was sent."
             )
+            self.log.info(why)  # Airflow folds the reason of a skip away
+            raise AirflowSkipException(why)
         self.log.info("Round %d: %s requests.", self.round, f"{manifest.rows:,}")
         return manifest.to_xcom()
 

@@ -14,20 +14,19 @@ SUBJECT = "Send this batch to Gemini?"
 _BODY = """
 {%- set parts = ti.xcom_pull(task_ids='TASK', map_indexes=ti.map_index) -%}
 {%- set batch = parts if parts is mapping else parts[0] -%}
+{%- set jobs = "1 job" if batch.parts == 1 else "%d jobs" | format(batch.parts) -%}
 {%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
-**{{ "{:,}".format(batch.rows) }}** requests in {{ batch.parts }} job(s), {{ "%.1f" | format(batch.size / 1e6) }} MB.
+**{{ "{:,}".format(batch.rows) }}** requests in {{ jobs }}, {{ "%.1f" | format(batch.size / 1e6) }} MB.
 
-| cost | |
-|---|---|
-| at least | {{ usd(batch.usd_low) }} |
-| expected | {{ usd(batch.usd_expected) }} |
-| at most | {{ usd(batch.usd_high) }} |
+| cost at least | expected | at most |
+|---|---|---|
+| {{ usd(batch.usd_low) }} | {{ usd(batch.usd_expected) }} | {{ usd(batch.usd_high) }} |
 
 The requests lie under `{{ batch.workspace }}/requests/`.
 {%- if batch.canary_rows %}
 
-Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures }} failed. The answers lie under
-`{{ batch.workspace }}/canary/`.
+Of {{ batch.canary_rows }} rows that were asked beforehand, {{ batch.canary_failures or "none" }} failed. The answers
+lie under `{{ batch.workspace }}/canary/`.
 {%- endif %}
 """
 

@@ -87,7 +87,7 @@ def gemini_batch(
     :param price: USD per million tokens instead of the built-in list, for estimate, report and repair alike.
     :param gcp_conn_id: the connection of every task.
     :param impersonation_chain: service account that every task impersonates, or a chain of them.
-    :param approval: ask a person before anything is paid: a task ``approve`` shows rows, parts, size, and what prepare
+    :param approval: ask a person before there is a job: a task ``approve`` shows rows, parts, size, and what prepare
         knows of the cost, and holds no worker meanwhile. Rejected, the rest is skipped. A dict is for
         ``ApprovalOperator``, like ``{"subject": …, "body": …, "response_timeout": …}``.
     :param teardown: add a teardown task ``cancel``: what still runs when the waits are over, as after a timeout, is

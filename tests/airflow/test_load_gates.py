@@ -138,7 +138,7 @@ def test_a_later_round_is_judged_by_how_all_rows_would_stand_with_it(in_files: S
     story.buy(1)
     before = story.tables
     with pytest.raises(
-        QualityError, match=r"Of 4 rows of all rounds up to round 1 1 have no answer \(1 failed\): 25 %"
+        QualityError, match=r"Of 4 rows of all rounds up to round 1, 1 have no answer \(1 failed\): 25 %"
     ):
         story.load(1, max_failed_rate=0.24)
     assert story.tables == before

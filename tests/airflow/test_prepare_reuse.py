@@ -145,13 +145,16 @@ def test_the_next_batch_asks_only_what_is_new_or_has_changed(batches: Batches) -
     }  # fmt: skip
 
 
-def test_a_batch_with_nothing_new_is_skipped_and_leaves_nothing_behind(batches: Batches) -> None:
-    """So are the tasks that follow it."""
+def test_a_batch_with_nothing_new_is_skipped_and_leaves_nothing_behind(
+    batches: Batches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So are the tasks that follow it; the log says why."""
     options = {"incremental": True, "dedupe": True, "results_table": batches.results}
     batches.run(ROWS, "one", **options)
     tables = batches.place.tables()
     with pytest.raises(AirflowSkipException, match="All 5 rows have the answers"):
         batches.run(ROWS, "two", **options)
+    assert "All 5 rows have the answers" in capsys.readouterr().out
     assert batches.billed() == 3
     left = batches.place.storage.list(GcsUri.parse(f"gs://{batches.place.bucket}/gemini/dag/two"))
     assert [info.uri.rpartition("/")[2] for info in left] == ["preparing.json"]

@@ -138,16 +138,16 @@ def test_a_person_decides_whether_a_batch_is_paid_for(stack: Stack, answer: str,
     before = call("GET", f"{stack.cloud_url}/admin/stats")["jobs"]
     run = Watched(stack, "gemini_batch_approved", rows=30)
     approval = run.until_somebody_is_asked("slogans.approve")
-    assert "**30** requests in 1 job(s), 0.0 MB." in approval["body"]
-    sums = dict(re.findall(r"\| (at least|expected|at most) \| (\d+\.\d{4}) USD \|", approval["body"]))
-    assert 0 < float(sums["at least"]) <= float(sums["expected"]) <= float(sums["at most"])
-    assert "Of 10 rows that were asked beforehand, 0 failed." in approval["body"]
+    assert "**30** requests in 1 job, 0.0 MB." in approval["body"]
+    low, expected, high = map(float, re.findall(r"\| (\d+\.\d{4}) USD ", approval["body"]))
+    assert 0 < low <= expected <= high
+    assert "Of 10 rows that were asked beforehand, none failed." in approval["body"]
     assert call("GET", f"{stack.cloud_url}/admin/stats")["jobs"] == before
     run.until_it_is_decided("slogans.approve", answer)
     assert run.until_it_ends() == "success", run.states()
     decided = dict.fromkeys(("submit", "wait", "load", "cancel"), state)
-    expected = {"prepare": "success", "approve": "success", **decided}
-    assert run.states() == {f"slogans.{name}": found for name, found in expected.items()}
+    ended = {"prepare": "success", "approve": "success", **decided}
+    assert run.states() == {f"slogans.{name}": found for name, found in ended.items()}
     billed = call("GET", f"{stack.cloud_url}/admin/stats")["jobs"]
     assert len(billed) - len(before) == (answer == "Approve")
 

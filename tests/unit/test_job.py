@@ -75,6 +75,7 @@ def test_a_state_ends_the_wait_or_not_and_is_a_success_or_not(word: str, ends: b
     [
         (Counts(), "no counts yet"),
         (Counts(succeeded=1200, failed=0, incomplete=3), "1,200 done, 0 failed, 3 to do"),
+        (Counts(succeeded=110, failed=0, incomplete=0), "110 done, 0 failed"),
         (Counts(failed=2), "2 failed"),
     ],
 )

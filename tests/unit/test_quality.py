@@ -86,7 +86,7 @@ def test_only_the_gate_that_stopped_it_is_to_be_raised() -> None:
     outcomes = {"succeeded": 5, "failed": 5, "truncated": 1}
     with pytest.raises(QualityError) as found:
         check(outcomes, max_failed_rate=0.1, max_invalid_rate=0.5, round=2, answers=0)
-    assert "Of 11 rows of all rounds up to round 2 5 have no answer" in str(found.value)
+    assert "Of 11 rows of all rounds up to round 2, 5 have no answer" in str(found.value)
     assert "max_invalid_rate" not in str(found.value)
     assert "raw answers" not in str(found.value)
 

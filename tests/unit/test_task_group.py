@@ -304,8 +304,10 @@ UNKNOWN = {"usd_low": None, "usd_expected": None, "usd_high": None, "canary_rows
 def test_the_gate_shows_how_much_it_is(body: Callable[[Any], str]) -> None:
     """A cost that nobody knows is not said to be nothing."""
     shown = body([{**BATCH, **UNKNOWN}, {**BATCH, **UNKNOWN, "part": 1}])
-    assert shown.startswith("**12,345** requests in 2 job(s), 6.7 MB.\n\n| cost | |\n|---|---|\n")
-    assert "| at least | unknown |\n| expected | unknown |\n| at most | unknown |\n\nThe requests" in shown
+    assert shown.startswith(
+        "**12,345** requests in 2 jobs, 6.7 MB.\n\n| cost at least | expected | at most |\n|---|---|---|\n"
+    )
+    assert "\n| unknown | unknown | unknown |\n\nThe requests" in shown
     assert shown.endswith("under `gs://b/w/requests/`.")
 
 
@@ -313,8 +315,9 @@ def test_the_gate_shows_what_it_will_cost_and_how_a_canary_went(body: Callable[[
     """And where to read what the canary answered."""
     figures = {"usd_low": 1.5, "usd_expected": 2, "usd_high": 3.25, "canary_rows": 20, "canary_failures": 1}
     shown = body([{**BATCH, **figures}])
-    assert "| at least | 1.5000 USD |\n| expected | 2.0000 USD |\n| at most | 3.2500 USD |\n\n" in shown
+    assert "\n| 1.5000 USD | 2.0000 USD | 3.2500 USD |\n\n" in shown
     assert "Of 20 rows that were asked beforehand, 1 failed." in shown
+    assert "beforehand, none failed." in body([{**BATCH, **figures, "parts": 1, "canary_failures": 0}])
     assert "`gs://b/w/canary/`" in shown
 
 
