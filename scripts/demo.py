@@ -67,7 +67,7 @@ def _run(say: Say) -> int:
         state = _watch(stack, run_id, say)
         if state == "success":
             _show(stack, run_id, say)
-            say(f"\n  UI: {stack.api.base} (stopped now; `make up` keeps it running)\n")
+            say(f"\n  UI: {stack.api.base} (stopped now; `make up` leaves one running)\n")
         else:
             _blame(stack, run_id, say)
         return 0 if state == "success" else 1

@@ -1,4 +1,4 @@
-"""How far a reader has come in its source, and how long the rest will take."""
+"""How far a reader has come in its source, how long the rest will take, and both for people."""
 
 from __future__ import annotations
 
@@ -33,3 +33,16 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Return *count* bytes for people: ``312 B``, ``17.3 kB``, ``1,048.6 MB``."""
+    for unit, scale in (("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def counted(count: int, one: str) -> str:
+    """Return how many of something there are: ``1 part``, ``2,000 parts``."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

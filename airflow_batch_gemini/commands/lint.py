@@ -14,7 +14,7 @@ from airflow_batch_gemini.batch.lint import RULES, Finding, Rule
 from airflow_batch_gemini.batch.lint_lines import LineLinter
 from airflow_batch_gemini.batch.models import lint_model
 from airflow_batch_gemini.batch.names import location, model_path
-from airflow_batch_gemini.batch.progress import Progress
+from airflow_batch_gemini.batch.progress import Progress, counted, size
 from airflow_batch_gemini.batch.row_files import Reads, blocks
 from airflow_batch_gemini.commands._reading import Bar, opened
 from airflow_batch_gemini.exceptions import GeminiBatchError
@@ -76,6 +76,11 @@ class Findings:
         """Return how many findings of a severity there are."""
         return sum(count for rule, count in self.counts.items() if RULES[rule].severity == severity)
 
+    @property
+    def totals(self) -> str:
+        """Both for people."""
+        return ", ".join(counted(self.total(severity), severity) for severity in ("error", "warning"))
+
 
 def run(options: argparse.Namespace) -> int:
     """Lint, print, and return the exit status."""
@@ -120,16 +125,14 @@ def _place(finding: Finding) -> str:
 
 
 def _text(found: Findings) -> str:
-    lines = [f"{found.file}: {found.rows:,} requests, {found.size / 1e6:,.1f} MB"]
+    lines = [f"{found.file}: {counted(found.rows, 'request')}, {size(found.size)}"]
     for rule in found.rules:
         count = found.counts[rule.id]
         lines.append(f"\n{rule.id} {rule.severity}, {count:,}×: {rule.says}; {rule.fix}.")
         lines += [f"  {_place(finding)}" for finding in found.first[rule.id]]
         if count > len(found.first[rule.id]):
             lines.append(f"  … and {count - len(found.first[rule.id]):,} more")
-    errors, warnings = found.total("error"), found.total("warning")
-    end = "Nothing found." if not errors + warnings else f"{errors:,} errors, {warnings:,} warnings."
-    return "\n".join([*lines, "", end]) if found.counts else f"{lines[0]}. {end}"
+    return "\n".join([*lines, "", f"{found.totals}."]) if found.counts else f"{lines[0]}. Nothing found."
 
 
 def _json(found: Findings) -> str:
@@ -167,7 +170,7 @@ def _github(found: Findings) -> str:
             lines.append(
                 f"::{rule.severity} file={_property(found.file)}{line},title={rule.id}::{_data(str(finding))}"
             )
-    lines.append(f"{found.file}: {found.total('error'):,} errors, {found.total('warning'):,} warnings.")
+    lines.append(f"{found.file}: {found.totals}.")
     return "\n".join(lines)
 
 

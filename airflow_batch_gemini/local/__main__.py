@@ -104,8 +104,10 @@ def banner(settings: Settings, *, url: str, lines: str, env: Path | None) -> str
         source = f"Answers come from {settings.openai_model} at {settings.openai_base_url}, not from Gemini."
     else:
         source = f"{NOTICE[:-1]} (--answers {answers})."
+    # A shell looks for a bare name in its PATH.
+    found = f"./{env}" if env and env.name == str(env) else env
     where = (
-        f"They are in {env}: set -a; . {env}; set +a" if env else "Give --env FILE to have them in a file."
+        f"They are in {env}: set -a; . {found}; set +a" if env else "Give --env FILE to have them in a file."
     )
     return (
         f"Local cloud: Vertex AI, Cloud Storage and BigQuery at {url}\n"

@@ -20,7 +20,7 @@ from airflow_batch_gemini.batch.manifest import Aside, Part
 from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
-from airflow_batch_gemini.batch.progress import Progress, duration
+from airflow_batch_gemini.batch.progress import Progress, counted, duration, size
 from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.render import Renderer, key_of
 from airflow_batch_gemini.batch.request_lines import RequestLines
@@ -248,14 +248,14 @@ class RequestFiles:
 
     def _tell(self, when: str) -> None:
         self._told = time.monotonic()
-        mb, seconds = self._size / 1e6, max(self._told - self._began, 1e-3)
+        seconds = max(self._told - self._began, 1e-3)
         left = self._progress.left(seconds) if when == _SO_FAR else None
         self._log.info(
-            "%s requests, %.1f MB at %.1f MB/s, %s %s%s.",
-            f"{sum(self._rows):,}",
-            mb,
-            mb / seconds,
-            "1 part" if len(self._rows) == 1 else f"{len(self._rows):,} parts",
+            "%s, %s at %s/s, %s %s%s.",
+            counted(sum(self._rows), "request"),
+            size(self._size),
+            size(self._size / seconds),
+            counted(len(self._rows), "part"),
             when,
             "" if left is None else f", about {duration(left)} left",
         )

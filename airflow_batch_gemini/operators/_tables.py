@@ -14,6 +14,7 @@ from airflow_batch_gemini.batch.manifest import Aside, Part
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import Limits
+from airflow_batch_gemini.batch.progress import counted, size
 from airflow_batch_gemini.batch.ready import check_ready_columns
 from airflow_batch_gemini.batch.request import WIRE_KEY_PREFIX, Template
 from airflow_batch_gemini.batch.sampling import SampledLine
@@ -245,7 +246,8 @@ class RequestTables:
     def _part(self, index: int) -> Part:
         table = self._tables.requests(index, self._salt)
         [found] = self._rows(statements.checksum(table))
-        self._log.info("Part %d: %s requests, %.1f MB.", index, found["row_count"], found["total_size"] / 1e6)
+        rows = counted(int(found["row_count"]), "request")
+        self._log.info("Part %d: %s, %s.", index, rows, size(found["total_size"]))
         return Part(
             index=index,
             uri=table.uri,

@@ -16,7 +16,7 @@ _BODY = """
 {%- set batch = parts if parts is mapping else parts[0] -%}
 {%- set jobs = "1 job" if batch.parts == 1 else "%d jobs" | format(batch.parts) -%}
 {%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
-**{{ "{:,}".format(batch.rows) }}** requests in {{ jobs }}, {{ "%.1f" | format(batch.size / 1e6) }} MB.
+**{{ "{:,}".format(batch.rows) }}** requests in {{ jobs }}, {{ batch.size | filesizeformat }}.
 
 | cost at least | expected | at most |
 |---|---|---|

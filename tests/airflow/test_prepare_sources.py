@@ -461,7 +461,7 @@ def test_progress_tells_the_time_that_is_left_where_the_size_is_known(
     ]
     for source, known in sources:
         place.prepare(**source)
-        lines = [line for line in capsys.readouterr().out.splitlines() if "MB/s" in line]
+        lines = [line for line in capsys.readouterr().out.splitlines() if "B/s, " in line]
         assert len(lines) >= 3
         assert all((" left." in line) is known for line in lines if "so far" in line), lines
         assert " left." not in lines[-1]

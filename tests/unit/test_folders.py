@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_batch_gemini.batch.folders import is_hidden, partition_of, refuse_tables, with_partition
-from airflow_batch_gemini.batch.progress import Progress, duration
+from airflow_batch_gemini.batch.progress import Progress, counted, duration, size
 from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.exceptions import SourceError
 
@@ -82,3 +82,11 @@ def test_the_time_that_is_left_follows_the_pace_so_far() -> None:
     assert [duration(s) for s in (0.4, 59, 61, 3600, 11_400)] == [
         "0 s", "59 s", "1 min 1 s", "1 h 0 min", "3 h 10 min",
     ]  # fmt: skip
+
+
+def test_sizes_and_counts_read_as_a_person_says_them() -> None:
+    """A small batch is no 0.0 MB, and one part no parts."""
+    assert [size(count) for count in (0, 312, 17_300, 6_700_000, 1_048_600_000)] == [
+        "0 B", "312 B", "17.3 kB", "6.7 MB", "1,048.6 MB",
+    ]  # fmt: skip
+    assert [counted(count, "part") for count in (0, 1, 2_000)] == ["0 parts", "1 part", "2,000 parts"]

@@ -29,7 +29,7 @@ def test_a_good_file_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "good.jsonl"
     path.write_bytes(GOOD)
     assert cli.main(["lint", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: 1 requests, 0.0 MB. Nothing found.\n"
+    assert capsys.readouterr().out == f"{path}: 1 request, {len(GOOD)} B. Nothing found.\n"
 
 
 def test_warnings_alone_end_with_0(
@@ -48,7 +48,7 @@ def test_errors_end_with_1_and_are_told_by_rule(file: Path, capsys: pytest.Captu
     assert told.index("GB102 error, 1×: an object is empty; leave it out") < told.index("GB107 error")
     assert told.index("GB107 error") < told.index("GB136 warning, 1×")
     assert "  line 2, key 'b', request.x\n" in told
-    assert told.endswith("2 errors, 1 warnings.\n")
+    assert told.endswith("2 errors, 1 warning.\n")
     assert "secret" not in told
 
 
@@ -82,7 +82,7 @@ def test_github_shows_it_beside_the_line(file: Path, capsys: pytest.CaptureFixtu
     first, *_, last = capsys.readouterr().out.splitlines()
     name = str(file).replace(",", "%2C")
     assert first.startswith(f"::error file={name},line=2,title=GB102::GB102 line 2, key 'b', request.x: ")
-    assert last == f"{file}: 2 errors, 1 warnings."
+    assert last == f"{file}: 2 errors, 1 warning."
 
 
 @pytest.mark.parametrize("arguments", [["gone.jsonl"], ["gs://no-such-bucket-here"]])

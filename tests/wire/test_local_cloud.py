@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from cloud_side import as_new
 
-from airflow_batch_gemini.local.__main__ import main
+from airflow_batch_gemini.local.__main__ import banner, main
 from airflow_batch_gemini.local.claims import DataDirInUseError
 from airflow_batch_gemini.local.credentials import env_file
 from airflow_batch_gemini.local.server import LocalCloud
@@ -407,6 +407,13 @@ def put_folder(folder: Path, count: int) -> None:
     (folder / "storage" / "bucket-1").mkdir(parents=True, exist_ok=True)
     text = "".join(line(f"k{number}", f"text {number}") for number in range(count))
     (folder / "storage" / "bucket-1" / "in.jsonl").write_text(text)
+
+
+@pytest.mark.parametrize(("env", "found"), [("local.env", "./local.env"), ("/a/local.env", "/a/local.env")])
+def test_the_line_for_a_shell_finds_the_file(tmp_path: Path, env: str, found: str) -> None:
+    """``.`` looks for a bare name in the PATH, and not here."""
+    said = banner(Settings(data_dir=tmp_path), url="http://127.0.0.1:9", lines="", env=Path(env))
+    assert f"set -a; . {found}; set +a" in said
 
 
 def test_a_process_says_what_it_is_and_stops_cleanly(tmp_path: Path) -> None:
