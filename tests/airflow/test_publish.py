@@ -138,6 +138,15 @@ def test_where_no_round_was_needed_the_first_one_is_published(story: Story) -> N
     assert set(story.outcomes().values()) == {"succeeded"}
 
 
+def test_where_no_round_was_loaded_it_is_skipped(in_files: Story) -> None:
+    """Prepare has succeeded, so Airflow runs it although every load was skipped."""
+    story = in_files
+    story.prepare(rows(1))
+    with pytest.raises(AirflowSkipException, match=r"No round .* was loaded\. Nothing was published"):
+        publish(story, [None, None])
+    assert not is_published(story)
+
+
 @pytest.mark.parametrize("purpose", ["judge", "release", "publish", "view"])
 def test_killed_at_any_step_the_next_attempt_publishes_once(
     in_files: Story, monkeypatch: pytest.MonkeyPatch, purpose: str
