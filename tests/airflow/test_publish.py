@@ -172,6 +172,31 @@ def test_killed_at_any_step_the_next_attempt_publishes_once(
     assert (len(story.outcomes()), story.bill()) == (12, billed)
 
 
+def test_what_is_published_is_what_was_judged_though_a_load_is_cleared_meanwhile(
+    in_files: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first round is bought anew and fails, between two statements of a publish that lets no failed row through."""
+    story = in_files
+    story.prepare(rows(4))
+    reports, ensure, asked = [held(story)], WarehouseHook.ensure_job, list[str]()
+
+    def slow(self: WarehouseHook, **kwargs: Any) -> Any:
+        asked.append(kwargs["purpose"])
+        if len(asked) == 2:
+            monkeypatch.setattr(WarehouseHook, "ensure_job", ensure)
+            story.cloud.knobs(row_error_rate=1.0)
+            story.buy(0, on_finished="rerun")
+            assert story.load(0, hold=True)["standing"]["failed"] == 4
+        return ensure(self, **kwargs)
+
+    monkeypatch.setattr(WarehouseHook, "ensure_job", slow)
+    assert publish(story, reports, max_failed_rate=0.0)["standing"]["succeeded"] == 4
+    assert set(story.outcomes().values()) == {"succeeded"}
+    with pytest.raises(QualityError, match="4 have no answer"):
+        publish(story, reports, max_failed_rate=0.0)
+    assert set(story.outcomes().values()) == {"succeeded"}
+
+
 def test_what_was_published_of_the_batch_before_gives_way_whatever_round_it_was(in_files: Story) -> None:
     """All its rows are held, as all rounds left them."""
     story = in_files
