@@ -52,8 +52,9 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         manifest = manifest_of(workspace, ref, fate="Nothing was loaded")
         tables = BatchTables(dataset, manifest.batch_id)
         jobs = _part_jobs(operator, workspace, manifest)
-        wanted = results_columns(manifest)
+        wanted, meant = results_columns(manifest), None
         if operator.hold:
+            meant = (results, errors)
             check_tables(warehouse, {results: wanted, errors: ERRORS})
             held = held_back(manifest, results, errors)
             results, errors = held.results, held.errors
@@ -84,7 +85,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             lacking=lacks,
             found=there.columns if there else (),
             made=there is not None and found[errors] is not None,
-            holds=operator.hold,
+            meant=meant,
             view=due_view(warehouse, results, wanted) if operator.latest_view and not operator.hold else None,
             jobs=tuple(job.job for job in jobs),
             landing=tables,

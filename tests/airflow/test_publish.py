@@ -117,6 +117,17 @@ def test_the_tables_are_those_of_a_batch_that_was_published_round_by_round(in_fi
     assert unlike(ours, story.tables) == set()
 
 
+def test_the_table_of_batches_names_the_tables_that_are_published_to(in_files: Story) -> None:
+    """Those that hold the rows back are gone in a week."""
+    story = in_files
+    story.prepare(rows(2))
+    held(story)
+    sql = f"SELECT results_table, errors_table FROM `{story.results}_batches`"
+    [told] = story.warehouse.query_rows(sql, project="demo", location="us-central1")
+    results = TableName.parse(story.results, default_project="demo")
+    assert told == {"results_table": str(results), "errors_table": f"{results}_errors"}
+
+
 def unlike(one: Any, other: Any) -> set[str]:
     """Names of columns in which two pairs of tables differ."""
     return {
