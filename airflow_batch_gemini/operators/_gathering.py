@@ -52,14 +52,13 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         manifest = manifest_of(workspace, ref, fate="Nothing was loaded")
         tables = BatchTables(dataset, manifest.batch_id)
         jobs = _part_jobs(operator, workspace, manifest)
-        wanted, meant = results_columns(manifest), None
+        wanted, meant = results_columns(manifest), (results, errors)
         if operator.hold:
-            meant = (results, errors)
             check_tables(warehouse, {results: wanted, errors: ERRORS})
             held = held_back(manifest, results, errors)
             results, errors = held.results, held.errors
         columns = {results: wanted, errors: ERRORS} | ({batches: BATCHES} if batches else {})
-        datasets = [*(table.dataset_name for table in columns), dataset]
+        datasets = [*(table.dataset_name for table in (*columns, *meant)), dataset]
         location = one_location(operator.location, warehouse, datasets, jobs)
         found = {table: warehouse.table_info(table) for table in columns}
         there = found[results]
@@ -85,7 +84,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             lacking=lacks,
             found=there.columns if there else (),
             made=there is not None and found[errors] is not None,
-            meant=meant,
+            meant=meant if operator.hold else None,
             view=due_view(warehouse, results, wanted) if operator.latest_view and not operator.hold else None,
             jobs=tuple(job.job for job in jobs),
             landing=tables,

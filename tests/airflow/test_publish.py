@@ -305,6 +305,20 @@ def test_a_table_that_cannot_take_the_rows_is_told_before_they_are_held_back(in_
         story.load(0, hold=True)
 
 
+def test_a_place_that_no_publish_could_write_to_is_told_before_rows_are_held_back(in_files: Story) -> None:
+    """One BigQuery job writes both tables, so both have to lie in one location."""
+    from google.cloud.bigquery import Dataset
+
+    story = in_files
+    elsewhere = Dataset(f"demo.{story.dataset.rpartition('.')[2]}_elsewhere")
+    elsewhere.location = "EU"
+    story.warehouse.client("demo").create_dataset(elsewhere)
+    story.prepare(rows(1))
+    story.buy()
+    with pytest.raises(ConfigurationError, match=r"_elsewhere in EU\. Nothing was loaded"):
+        story.load(0, hold=True, errors_table=f"{elsewhere.project}.{elsewhere.dataset_id}.errors")
+
+
 def test_it_holds_no_worker_while_bigquery_works_and_tells_its_outlets_once(in_files: Story) -> None:
     """By the counts of the last round, with the standing of all."""
     story, asset, extra = in_files, Asset("labels"), dict[str, Any]()
