@@ -82,8 +82,7 @@ def release(steps: Steps, held: LoadedBatch, gates: QualityGates, *, round: int)
             "follows it."
         )
     check_quality(standing, gates, round=round, table=str(held.errors), answers=())
-    complete_tables(steps)
-    steps.take("publish", plan.publish())
+    steps.take("publish", complete_tables(steps).publish())
     steps.expire(plan.passing)
     return standing
 
