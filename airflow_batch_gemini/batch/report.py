@@ -192,9 +192,26 @@ def counts_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def newest(reports: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Return the report of the last round that was not skipped: its ``standing`` is that of the rows of all rounds."""
-    *_, last = (report for report in reports if report is not None)
+    """Return the report of the last round that was not skipped: its ``standing`` is that of the rows of all rounds.
+
+    A task that is skipped when it is cleared leaves what it returned before. A report counts only if its round was
+    asked after the one before it had ended, or loaded after it.
+    """
+    last, *later = (report for report in reports if report is not None)
+    for report in later:
+        if not _follows(report.get("times", {}), last.get("times", {})):
+            break
+        last = report
     return dict(last)
+
+
+def _follows(times: Mapping[str, str | None], before: Mapping[str, str | None]) -> bool:
+    pairs = [
+        (times.get("first_job_created"), before.get("last_job_ended")),
+        (times.get("loaded"), before.get("loaded")),
+    ]
+    known = [(time, earlier) for time, earlier in pairs if time and earlier]
+    return not known or any(time >= earlier for time, earlier in known)
 
 
 def round_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,13 +52,13 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
         manifest = manifest_of(workspace, ref, fate="Nothing was loaded")
         tables = BatchTables(dataset, manifest.batch_id)
         jobs = _part_jobs(operator, workspace, manifest)
-        wanted = results_columns(manifest)
+        wanted, meant = results_columns(manifest), (results, errors)
         if operator.hold:
             check_tables(warehouse, {results: wanted, errors: ERRORS})
             held = held_back(manifest, results, errors)
             results, errors = held.results, held.errors
         columns = {results: wanted, errors: ERRORS} | ({batches: BATCHES} if batches else {})
-        datasets = [*(table.dataset_name for table in columns), dataset]
+        datasets = [*(table.dataset_name for table in (*columns, *meant)), dataset]
         location = one_location(operator.location, warehouse, datasets, jobs)
         found = {table: warehouse.table_info(table) for table in columns}
         there = found[results]
@@ -84,7 +84,7 @@ def gather(operator: GeminiBatchLoadOperator, warehouse: WarehouseHook, *, attem
             lacking=lacks,
             found=there.columns if there else (),
             made=there is not None and found[errors] is not None,
-            holds=operator.hold,
+            meant=meant if operator.hold else None,
             view=due_view(warehouse, results, wanted) if operator.latest_view and not operator.hold else None,
             jobs=tuple(job.job for job in jobs),
             landing=tables,

@@ -12,11 +12,12 @@ from airflow_batch_gemini.batch.layout import BatchTables, Workspace
 from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
 from airflow_batch_gemini.batch.purchase import input_description
-from airflow_batch_gemini.batch.resuming import Resumed
+from airflow_batch_gemini.batch.resuming import Resumed, Stored
 from airflow_batch_gemini.exceptions import ServiceError, SourceError
 from airflow_batch_gemini.sql.clone import clone_table, copy_table, drop_table
 
 if TYPE_CHECKING:
+    from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
 _STATEMENT_SECONDS = 600.0
@@ -42,9 +43,10 @@ class JobInputs:
     def copy(self, epoch: int, nonce: str) -> str:
         """Copy the requests for the job of this *epoch*; the *nonce* keeps any two copies apart.
 
-        For a part that goes on with another job, that is what the other job wrote.
+        For a part that goes on with another job, that is what the other job wrote; where that is not there any more,
+        the requests of the rows that it left without an answer, which are the same purchase.
         """
-        if self._part.resumes is not None:
+        if self._part.resumes is not None and self._is_left(self._part.resumes):
             return self._copy_outputs(self._part.resumes, epoch, nonce)
         if self._part.uri.startswith("bq://"):
             return self._in_bigquery(clone_table, TableName.parse(self._part.uri), epoch, nonce)
@@ -66,23 +68,31 @@ class JobInputs:
         else:
             self._workspace.delete(GcsUri.parse(uri))
 
+    def _is_left(self, resumed: Resumed) -> bool:
+        """Whether everything that a job wrote is there, as it was found when the repair was prepared."""
+        gone = [output.uri for output in resumed.outputs if not self._is_there(output)]
+        if gone:
+            self._workspace.log.warning(
+                "%s is not resumed: %s is gone, or not what was found. Its rows are sent as requests.",
+                resumed.job_name,
+                ", ".join(gone),
+            )
+        return not gone
+
+    def _is_there(self, output: Stored) -> bool:
+        if output.uri.startswith("bq://"):
+            warehouse = self._warehouse()
+            return warehouse.table_info(TableName.parse(output.uri)) is not None
+        info = self._workspace.stat(GcsUri.parse(output.uri))
+        return info is not None and info.crc32c == output.checksum
+
     def _copy_outputs(self, resumed: Resumed, epoch: int, nonce: str) -> str:
         """Put what a job wrote together in one file, or table, without a byte of it passing here."""
         [first, *_] = resumed.outputs
         if first.uri.startswith("bq://"):
             return self._in_bigquery(copy_table, TableName.parse(first.uri), epoch, nonce)
-        sources, target, size = [], self._file(epoch, nonce), 0
-        for output in resumed.outputs:
-            uri = GcsUri.parse(output.uri)
-            info = self._workspace.stat(uri)
-            if info is None or info.crc32c != output.checksum:
-                raise SourceError(
-                    f"{uri} is {'gone' if info is None else 'not what was found'} when the repair was prepared, so "
-                    f"{resumed.job_name} cannot be resumed. Nothing was submitted; put the file back, or clear the "
-                    "repair task with resume=False."
-                )
-            sources.append(uri)
-            size += info.size
+        sources, target = [GcsUri.parse(output.uri) for output in resumed.outputs], self._file(epoch, nonce)
+        size = sum(info.size for uri in sources if (info := self._workspace.stat(uri)))
         if self._workspace.compose(sources, target).size != size:
             self._workspace.delete(target)
             raise ServiceError(
@@ -103,10 +113,7 @@ class JobInputs:
 
     def _run(self, statement: str, dataset: DatasetName, purpose: str) -> None:
         """Run *statement* once; no two copies share a name, so neither do their jobs."""
-        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-        conn_id, chain = self._connection
-        warehouse = WarehouseHook(gcp_conn_id=conn_id, impersonation_chain=chain)
+        warehouse = self._warehouse()
         job = warehouse.ensure_job(
             configuration={"query": {"query": statement, "useLegacySql": False}},
             project=self._manifest.project_id,
@@ -115,3 +122,9 @@ class JobInputs:
             failure=ServiceError,
         )
         warehouse.wait(job, timeout=_STATEMENT_SECONDS, failure=ServiceError)
+
+    def _warehouse(self) -> WarehouseHook:
+        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
+
+        conn_id, chain = self._connection
+        return WarehouseHook(gcp_conn_id=conn_id, impersonation_chain=chain)

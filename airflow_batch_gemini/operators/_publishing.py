@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_batch_gemini.batch.pricing import Price
 from airflow_batch_gemini.batch.quality import QualityGates, check_quality
 from airflow_batch_gemini.batch.report import Report, round_of
 from airflow_batch_gemini.batch.tally import Tally, standing_of
+from airflow_batch_gemini.exceptions import ServiceError
 from airflow_batch_gemini.operators._lineage import tell
 from airflow_batch_gemini.sql import telling
-from airflow_batch_gemini.sql.plan import Landed
+from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.batch.lineage import Lineage
     from airflow_batch_gemini.operators._steps import Steps
 
 
-def complete_tables(steps: Steps) -> None:
-    """Give the tables that are there the columns and fields that they lack."""
-    if steps.plan.growing:
-        steps.warehouse.grow_table(steps.plan.results, steps.plan.growing)
-    if (extend := steps.plan.extend()) is not None:
+def complete_tables(steps: Steps) -> LoadPlan:
+    """Give the tables that are there the columns and fields that they lack; return the plan for what they have now.
+
+    Somebody else may have made the table, or a column, since it was looked at. BigQuery assigns STRUCTs by the places
+    of their fields, so that another order of them would put values under wrong names, and say nothing.
+    """
+    plan = steps.plan
+    if plan.growing:
+        steps.warehouse.grow_table(plan.results, plan.growing)
+    if (extend := plan.extend()) is not None:
         steps.take("extend", extend)
+    there = steps.warehouse.table_info(plan.results)
+    plan = replace(plan, found=there.columns if there else ())
+    if plan.growing:
+        raise ServiceError(
+            f"Table {plan.results} was changed while the load ran. Nothing was published; a retry goes by what it is "
+            "now."
+        )
+    return plan
 
 
 @dataclass(frozen=True)
@@ -49,8 +63,7 @@ class Publishing:
 
     def publish(self, *, batch_date: str) -> None:
         """Give the tables what they lack, then publish results, errors and the round's row at once."""
-        plan = self.steps.plan
-        complete_tables(self.steps)
+        plan = complete_tables(self.steps)
         row = telling.row(plan, self.counted, self.landed, price=self.price, batch_date=batch_date)
         self.steps.take("publish", plan.publish(row))
 

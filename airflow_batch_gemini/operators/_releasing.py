@@ -18,8 +18,7 @@ from airflow_batch_gemini.operators._publishing import complete_tables
 from airflow_batch_gemini.operators._results import due_view, lacking_columns, one_location, published_tables
 from airflow_batch_gemini.sql.landing import query
 from airflow_batch_gemini.sql.plan import LoadPlan, results_columns
-from airflow_batch_gemini.sql.releasing import held_back
-from airflow_batch_gemini.sql.repair import standings
+from airflow_batch_gemini.sql.releasing import held_back, standings
 from airflow_batch_gemini.sql.results import ERRORS, LoadedBatch
 
 if TYPE_CHECKING:
@@ -68,10 +67,14 @@ def release_plan(
 def release(steps: Steps, held: LoadedBatch, gates: QualityGates, *, round: int) -> dict[str, int]:  # noqa: A002  # the word of the tables
     """Judge the rows that are held back, publish them, and return how they stand.
 
+    What is judged is the copy that is published: a load that is cleared meanwhile changes what is held back.
+
     :param round: the last one there was.
     """
     plan = steps.plan
-    standing = standing_of(steps.warehouse.job_rows(steps.take("judge", query(standings(held)))))
+    steps.take("release", plan.release(held))
+    steps.expire([plan.outcomes])
+    standing = standing_of(steps.warehouse.job_rows(steps.take("judge", query(standings(plan.outcomes)))))
     if (found := sum(standing.values())) != plan.manifest.accounted_rows:
         raise AccountingError(
             f"Batch {held.batch_id} has {plan.manifest.accounted_rows:,} rows, but {found:,} of them are held back in "
@@ -79,10 +82,7 @@ def release(steps: Steps, held: LoadedBatch, gates: QualityGates, *, round: int)
             "follows it."
         )
     check_quality(standing, gates, round=round, table=str(held.errors), answers=())
-    steps.take("release", plan.release(held))
-    steps.expire([plan.outcomes])
-    complete_tables(steps)
-    steps.take("publish", plan.publish())
+    steps.take("publish", complete_tables(steps).publish())
     steps.expire(plan.passing)
     return standing
 

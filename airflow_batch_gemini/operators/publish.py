@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.quality import QualityGates
@@ -28,6 +29,8 @@ class GeminiBatchPublishOperator(BaseOperator):
     The loads before it have ``hold=True``: their rows lie in two tables of the batch's own, where the repairs chose
     from them. What a gate counts here are the rows that no round could mend. Only when they pass, one script puts every
     row into the results table or the errors table; whoever reads these has never seen a row that was not judged.
+
+    Where no round was loaded, as when the batch was not approved, this is skipped too.
 
     Run again it changes nothing. When a gate does not pass, nothing is published and nothing is lost: what is held back
     stays for seven days, and can be loaded anew after that, since the answers are in the workspace.
@@ -100,6 +103,8 @@ class GeminiBatchPublishOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Judge, publish, and return the report."""
+        if all(report is None for report in self.reports):
+            raise AirflowSkipException("No round of this batch was loaded. Nothing was published.")
         with closing(self._warehouse()) as warehouse:
             return self._drive(context, warehouse, time.time() + self.timeout)
 

@@ -46,8 +46,8 @@ class GeminiBatchRepairOperator(BaseOperator):
     every row in it that has no response, those that the policy gives up included, and gives the others back; these are
     neither landed nor counted nor priced again. Rows of which that output has no line and rows that deserve something
     else are sent as requests. So are all where limits allow less than such a job would run, where its output cannot be
-    read whole or is larger than an input may be, and once a round of repair was loaded: the output lacks what that one
-    has answered, and it would be bought again. The log says why.
+    read whole, is larger than an input may be or is gone when the round is submitted, and once a round of repair was
+    loaded: the output lacks what that one has answered, and it would be bought again. The log says why.
 
     How Vertex AI tells the rows that are finished is not documented, and none of this was tried at Google. Should it
     run them again it would bill them; their rows stay as they are, and the report of the load has a note.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_batch_gemini.batch.columns import Typed, column, typed
@@ -69,8 +69,8 @@ class LoadPlan:
     """What the results table has already."""
     made: bool = False
     """Whether results and errors tables are there."""
-    holds: bool = False
-    """Whether these tables only hold the rows back."""
+    meant: tuple[TableName, TableName] | None = None
+    """The tables that the rows are published to in the end, where these only hold them back."""
     whole: bool = False
     """Whether it publishes what all rounds of the batch came to, and nothing is loaded any more."""
     view: TableName | None = None
@@ -137,6 +137,11 @@ class LoadPlan:
         return (*(load.table for load in self.loads), self.outcomes)
 
     @property
+    def holds(self) -> bool:
+        """Whether results and errors tables only hold the rows back."""
+        return self.meant is not None
+
+    @property
     def passing(self) -> tuple[TableName, ...]:
         """Tables that a publish makes beside those that stay: who published last, and what it only holds."""
         return (self.published, *((self.results, self.errors) if self.holds else ()))
@@ -199,6 +204,12 @@ class LoadPlan:
             results=self.results,
             errors=self.errors,
         )
+
+    @property
+    def destination(self) -> LoadedBatch:
+        """Where these rows stand in the end."""
+        results, errors = self.meant or (self.results, self.errors)
+        return replace(self.loaded, results=results, errors=errors)
 
     def publish(self, row: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Return the job that makes the tables say what the outcomes say.

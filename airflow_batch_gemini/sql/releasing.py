@@ -47,6 +47,11 @@ def outcomes(held: LoadedBatch, columns: Sequence[Column]) -> str:
     )
 
 
+def standings(outcomes: TableName) -> str:
+    """Return the query for how many of the rows that :func:`outcomes` found stand how."""
+    return f"SELECT outcome, COUNT(*) AS row_count FROM {outcomes.sql} GROUP BY outcome"
+
+
 def _listed(every: dict[str, Column], there: set[str], known: dict[str, str]) -> str:
     items = []
     for name, column in every.items():

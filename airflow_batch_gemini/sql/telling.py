@@ -26,7 +26,7 @@ def row(
         plan.manifest,
         counted,
         stages(plan, landed),
-        batch=plan.loaded,
+        batch=plan.destination,
         priced=price is not None,
         report_uri=str(Workspace(GcsUri.parse(plan.manifest.workspace)).report),
         batch_date=batch_date,

@@ -14,9 +14,9 @@ from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import TableName
 from airflow_batch_gemini.batch.outcome import Line, read_line
 from airflow_batch_gemini.batch.schema import shape_of
-from airflow_batch_gemini.exceptions import ConfigurationError, QualityError
+from airflow_batch_gemini.exceptions import ConfigurationError, QualityError, ServiceError
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-from airflow_batch_gemini.sql.results import ERRORS, RESULTS, TAKEN
+from airflow_batch_gemini.sql.results import ERRORS, RESULTS, TAKEN, create
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -335,6 +335,55 @@ def test_a_batch_that_is_too_bad_to_be_published_gives_no_struct_a_field(grown: 
     with pytest.raises(QualityError):
         later.load(max_invalid_rate=0.1)
     assert columns(batch) == shape
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_struct_that_another_load_makes_meanwhile_keeps_its_places(
+    batch: World, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """BigQuery goes by the places of fields, not by their names: a city would become a name, and nobody be told."""
+    if there:
+        answered(batch, {"a": {"n": 1}}, OLD)
+        batch.load()
+    answered(
+        batch, {"a": {"who": {"city": "Rome", "name": "Ada"}}}, of(who=of(city=WORD, name=WORD)), epoch=2
+    )
+    made, ensure = "ADD COLUMN who STRUCT<name STRING, city STRING>", WarehouseHook.ensure_job
+
+    def meanwhile(self: WarehouseHook, **kwargs: Any) -> Any:
+        if kwargs["purpose"] == "audit":
+            table = TableName.parse(f"{batch.dataset}.results", default_project="demo")
+            ask(f"{create(table, RESULTS)} ALTER TABLE {table.sql} {made}")
+        return ensure(self, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WarehouseHook, "ensure_job", meanwhile)
+        batch.load()
+    assert [row["who"] for row in batch.rows()] == [{"name": "Ada", "city": "Rome"}]
+
+
+def test_a_struct_that_another_load_makes_meanwhile_without_our_fields_stops_the_publish(
+    batch: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt adds them."""
+    answered(batch, {"a": {"n": 1}}, OLD)
+    batch.load()
+    answered(batch, {"a": {"who": {"city": "Rome"}}}, of(who=of(city=WORD)), epoch=2)
+    ensure = WarehouseHook.ensure_job
+
+    def meanwhile(self: WarehouseHook, **kwargs: Any) -> Any:
+        if kwargs["purpose"] == "audit":
+            ask(f"ALTER TABLE `{batch.dataset}.results` ADD COLUMN who STRUCT<name STRING>")
+        return ensure(self, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WarehouseHook, "ensure_job", meanwhile)
+        with pytest.raises(
+            ServiceError, match=r"changed while the load ran\. Nothing was published; a retry"
+        ):
+            batch.load()
+    batch.load()
+    assert [row["who"] for row in batch.rows()] == [{"name": None, "city": "Rome"}]
 
 
 LATER = {"verified", "path", "round", "template_fingerprint", "template_version"}

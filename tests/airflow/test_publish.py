@@ -117,6 +117,17 @@ def test_the_tables_are_those_of_a_batch_that_was_published_round_by_round(in_fi
     assert unlike(ours, story.tables) == set()
 
 
+def test_the_table_of_batches_names_the_tables_that_are_published_to(in_files: Story) -> None:
+    """Those that hold the rows back are gone in a week."""
+    story = in_files
+    story.prepare(rows(2))
+    held(story)
+    sql = f"SELECT results_table, errors_table FROM `{story.results}_batches`"
+    [told] = story.warehouse.query_rows(sql, project="demo", location="us-central1")
+    results = TableName.parse(story.results, default_project="demo")
+    assert told == {"results_table": str(results), "errors_table": f"{results}_errors"}
+
+
 def unlike(one: Any, other: Any) -> set[str]:
     """Names of columns in which two pairs of tables differ."""
     return {
@@ -136,6 +147,15 @@ def test_where_no_round_was_needed_the_first_one_is_published(story: Story) -> N
         story.repair(1, hold=True)
     assert publish(story, [first, None, None], max_failed_rate=0.0)["standing"]["succeeded"] == 3
     assert set(story.outcomes().values()) == {"succeeded"}
+
+
+def test_where_no_round_was_loaded_it_is_skipped(in_files: Story) -> None:
+    """Prepare has succeeded, so Airflow runs it although every load was skipped."""
+    story = in_files
+    story.prepare(rows(1))
+    with pytest.raises(AirflowSkipException, match=r"No round .* was loaded\. Nothing was published"):
+        publish(story, [None, None])
+    assert not is_published(story)
 
 
 @pytest.mark.parametrize("purpose", ["judge", "release", "publish", "view"])
@@ -161,6 +181,31 @@ def test_killed_at_any_step_the_next_attempt_publishes_once(
     publish(story, reports)
     assert before in (None, story.tables)
     assert (len(story.outcomes()), story.bill()) == (12, billed)
+
+
+def test_what_is_published_is_what_was_judged_though_a_load_is_cleared_meanwhile(
+    in_files: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first round is bought anew and fails, between two statements of a publish that lets no failed row through."""
+    story = in_files
+    story.prepare(rows(4))
+    reports, ensure, asked = [held(story)], WarehouseHook.ensure_job, list[str]()
+
+    def slow(self: WarehouseHook, **kwargs: Any) -> Any:
+        asked.append(kwargs["purpose"])
+        if len(asked) == 2:
+            monkeypatch.setattr(WarehouseHook, "ensure_job", ensure)
+            story.cloud.knobs(row_error_rate=1.0)
+            story.buy(0, on_finished="rerun")
+            assert story.load(0, hold=True)["standing"]["failed"] == 4
+        return ensure(self, **kwargs)
+
+    monkeypatch.setattr(WarehouseHook, "ensure_job", slow)
+    assert publish(story, reports, max_failed_rate=0.0)["standing"]["succeeded"] == 4
+    assert set(story.outcomes().values()) == {"succeeded"}
+    with pytest.raises(QualityError, match="4 have no answer"):
+        publish(story, reports, max_failed_rate=0.0)
+    assert set(story.outcomes().values()) == {"succeeded"}
 
 
 def test_what_was_published_of_the_batch_before_gives_way_whatever_round_it_was(in_files: Story) -> None:
@@ -258,6 +303,20 @@ def test_a_table_that_cannot_take_the_rows_is_told_before_they_are_held_back(in_
     story.buy()
     with pytest.raises(ConfigurationError, match="topic is NULLABLE INT64, not STRING"):
         story.load(0, hold=True)
+
+
+def test_a_place_that_no_publish_could_write_to_is_told_before_rows_are_held_back(in_files: Story) -> None:
+    """One BigQuery job writes both tables, so both have to lie in one location."""
+    from google.cloud.bigquery import Dataset
+
+    story = in_files
+    elsewhere = Dataset(f"demo.{story.dataset.rpartition('.')[2]}_elsewhere")
+    elsewhere.location = "EU"
+    story.warehouse.client("demo").create_dataset(elsewhere)
+    story.prepare(rows(1))
+    story.buy()
+    with pytest.raises(ConfigurationError, match=r"_elsewhere in EU\. Nothing was loaded"):
+        story.load(0, hold=True, errors_table=f"{elsewhere.project}.{elsewhere.dataset_id}.errors")
 
 
 def test_it_holds_no_worker_while_bigquery_works_and_tells_its_outlets_once(in_files: Story) -> None:

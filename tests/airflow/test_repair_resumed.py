@@ -13,7 +13,6 @@ from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.purchase import ledger_uri
 from airflow_batch_gemini.batch.ref import BatchRef
-from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 from airflow_batch_gemini.operators._manifest import ManifestKeeper
@@ -341,18 +340,31 @@ def test_an_output_that_nobody_can_read_whole_is_not_gone_on_with(
     assert story.go(1)["standing"]["succeeded"] == COUNT
 
 
-def test_an_output_that_has_changed_since_is_not_sent(in_files: Story, paid: Callable[[], int]) -> None:
-    """Nobody could say what would be run."""
-    story = in_files
-    story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
+@pytest.mark.parametrize(
+    ("way", "fate"), [("storage", "changed"), ("storage", "deleted"), ("bigquery", "deleted")]
+)
+def test_where_the_output_is_not_there_any_more_its_rows_are_sent_as_requests(
+    in_files: Story, paid: Callable[[], int], way: str, fate: str
+) -> None:
+    """The rest of the round was sent by then: it is neither stuck nor chosen, and bought, anew."""
+    story, in_files.way = in_files, way
+    story.cloud.knobs(fail_after_rows=7, unfinished_lines=True, truncate_rate=0.5)
     story.prepare(rows(COUNT))
-    story.go()
-    [part] = story.repair(resume=True).parts
+    cut = story.go()["outcomes"]["truncated"]
+    story.cloud.knobs(**PEACE)
+    *others, part = story.repair(resume=True).parts
     assert part.resumes is not None
-    story.storage.write(GcsUri.parse(part.resumes.outputs[0].uri), b"{}\n")
-    with pytest.raises(SourceError, match=r"cannot be resumed\. Nothing was submitted"):
-        story.buy(1)
-    assert paid() == 7
+    assert (sum(other.rows for other in others), part.rows) == (cut, COUNT - 7)
+    [output] = part.resumes.outputs
+    if story.way == "bigquery":
+        story.warehouse.client("demo").delete_table(output.uri.removeprefix("bq://"))
+    elif fate == "changed":
+        story.storage.write(GcsUri.parse(output.uri), b"{}\n")
+    else:
+        story.storage.delete(GcsUri.parse(output.uri))
+    report = story.go(1)
+    assert (report["standing"]["succeeded"], report["returned_lines"], report["notes"]) == (COUNT, 0, [])
+    assert paid() == COUNT + cut
 
 
 def test_of_several_jobs_those_that_ended_early_are_resumed(story: Story, paid: Callable[[], int]) -> None:

@@ -147,6 +147,7 @@ def test_rows_that_were_held_back_are_put_together_as_they_were_classified() -> 
     sql = releasing.outcomes(PUBLICATION.batch, made)
     found = {c.name: c.column.type for c in judge.analyse(sql).output_column_list}
     assert found == {c.name: judge.type_named(type_of(c)) for c in (*OUTCOME_COLUMNS, *made)}
+    judge.analyse(releasing.standings(OUTCOMES))
     script = publishing.publish(
         replace(PUBLICATION, whole=True), attempt="a", outcomes=OUTCOMES, published=PUBLISHED, columns=made
     )

@@ -259,6 +259,41 @@ def test_the_report_is_that_of_the_last_round_that_was_not_skipped(reports: Any,
     assert newest(reports) == last
 
 
+def of_round(number: int, *, created: str, ended: str, loaded: str) -> dict[str, Any]:
+    """A report, with the minutes at which its round came to which stage."""
+    times = {"first_job_created": created, "last_job_ended": ended, "loaded": loaded}
+    return {
+        "round": number,
+        "times": {name: f"2026-09-01T10:{time}:00+00:00" for name, time in times.items()},
+    }
+
+
+FIRST = of_round(0, created="01", ended="02", loaded="03")
+SECOND = of_round(1, created="04", ended="05", loaded="06")
+THIRD = of_round(2, created="07", ended="08", loaded="09")
+
+
+ANEW = of_round(0, created="10", ended="11", loaded="12")
+
+
+@pytest.mark.parametrize(
+    ("reports", "last"),
+    [
+        pytest.param([FIRST, SECOND, THIRD], 2, id="as they came"),
+        pytest.param([ANEW, SECOND, THIRD], 0, id="the first was bought anew"),
+        pytest.param([FIRST, of_round(1, created="10", ended="11", loaded="12"), THIRD], 1, id="the second was"),
+        pytest.param([{**FIRST, "times": {**FIRST["times"], "loaded": ANEW["times"]["loaded"]}}, SECOND], 1,
+                     id="the first was loaded again"),
+        pytest.param([ANEW, of_round(1, created="04", ended="05", loaded="13")], 1, id="an older job was adopted"),
+    ],
+)  # fmt: skip
+def test_what_a_skipped_task_returned_before_it_was_cleared_is_no_report(
+    reports: list[dict[str, Any]], last: int
+) -> None:
+    """Airflow hands it over all the same."""
+    assert newest(reports)["round"] == last
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"approval": True}, {"teardown": True}, {"teardown": True, "rounds": 1}]
 )
