@@ -22,14 +22,25 @@ choose() {
     exit 1
 }
 
+version() {
+    "$1" -c 'import sys; print(sys.version)'
+}
+
+# Whatever made the folder, it is kept, unless another Python is asked for.
+asked=${PYTHON:+$(choose)}
+fits() {
+    usable "$folder/bin/python" &&
+        { [ -z "$asked" ] || [ "$(version "$folder/bin/python")" = "$(version "$asked")" ]; }
+}
+
 # Says from which files the folder was filled: nothing is done twice.
 stamp="$folder/installed-$lock"
 wanted=$(cat "$here/$lock" "$here/pyproject.toml" "$0" | cksum)
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$folder/bin/python" -c '' 2>/dev/null; then
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && fits; then
     exit 0
 fi
 
-if ! usable "$folder/bin/python"; then
+if ! fits; then
     python=$(choose)
     echo "Making $folder with $("$python" --version)"
     rm -rf "$folder"

@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
 SERVICES = {
     "postgres",
     "local-cloud",
@@ -113,13 +113,32 @@ def test_the_two_locks_agree() -> None:
     assert {name: tests.get(name) for name in demo} == demo
 
 
+def test_what_says_for_which_pythons_the_package_is_says_the_same() -> None:
+    """The classifiers, what pip obeys, what makes the environment, the lock's floor, the README."""
+    from packaging.specifiers import SpecifierSet
+
+    obeyed = SpecifierSet(PROJECT["project"]["requires-python"])
+    assert [f"3.{minor}" for minor in range(30) if f"3.{minor}.9" in obeyed] == PYTHONS
+    lowest, highest = (python.replace(".", ", ") for python in (PYTHONS[0], PYTHONS[-1]))
+    words = f"{', '.join(PYTHONS[:-1])} or {PYTHONS[-1]}"
+    venv = (ROOT / "scripts/venv.sh").read_text()
+    assert f"({lowest}) <= sys.version_info[:2] <= ({highest})" in venv
+    assert " ".join(f"python{python}" for python in reversed(PYTHONS)) in venv
+    assert f"No Python {words} that runs" in venv
+    assert f"--universal --python-version {PYTHONS[0]} " in (ROOT / "Makefile").read_text()
+    assert f"a machine with Python {words}," in (ROOT / "README.md").read_text()
+    assert PROJECT["tool"]["mypy"]["python_version"] == PYTHONS[0]
+    assert PROJECT["tool"]["ruff"]["target-version"] == f"py{PYTHONS[0].replace('.', '')}"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 @pytest.mark.parametrize("python", PYTHONS)
-def test_each_supported_python_gets_one_version_of_each_package(python: str) -> None:
+def test_each_supported_python_gets_one_version_of_each_package(python: str, lock: str) -> None:
     """Where versions differ by Python, the markers split them."""
     from packaging.markers import Marker
 
     environment = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": "linux"}
-    for name, versions in requirements("requirements.lock").items():
+    for name, versions in requirements(lock).items():
         markers = [version.partition(";")[2].strip() for version, _ in versions]
         matching = [marker for marker in markers if not marker or Marker(marker).evaluate(environment)]
         assert len(matching) <= 1, (name, markers)
