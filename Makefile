@@ -1,4 +1,4 @@
-# What a person runs is what CI runs. Everything lives in .venv, .venv-test and .demo; PYTHON=… chooses the interpreter.
+# What a person runs is what CI runs. Everything lives in .venv and .demo; PYTHON=… chooses the interpreter.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 # Four Airflow processes start at once: let the first one compile for the others.
