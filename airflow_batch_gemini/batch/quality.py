@@ -84,9 +84,9 @@ def check_quality(
     raise QualityError(
         f"Of {failed[0].rows:,} rows {whole}{'; '.join(map(str, failed))}. Nothing was published; what the job "
         f"answered is paid for and kept. Look at {table} for outcomes and reasons"
-        f"{f', and at {shown} for the raw answers' if shown else ''}: both stay for seven days. To publish all the "
-        f"same, raise {' and '.join(one.argument for one in failed)} and clear this task, which buys nothing. To buy "
-        "other answers, correct the template or the rows and clear prepare."
+        f"{f', and at {shown} for the raw answers: both stay' if shown else ': it stays'} for seven days. To publish "
+        f"all the same, raise {' and '.join(one.argument for one in failed)} and clear this task, which buys nothing. "
+        "To buy other answers, correct the template or the rows and clear prepare."
     )
 
 
