@@ -104,10 +104,11 @@ class Report:
 
     @staticmethod
     def tells_of_whole_output(data: bytes, job_name: str) -> bool:
-        """Whether a ``report.json`` counts the answers of that job in, and no line was left out."""
+        """Whether a ``report.json`` counts the answers of that job in, and no line was left out, or there twice."""
         try:
             document = json.loads(data)
-            return not document["corrupt_lines"] and job_name in {job["name"] for job in document["jobs"]}
+            spoiled = document["corrupt_lines"] or document["duplicates"]
+            return not spoiled and job_name in {job["name"] for job in document["jobs"]}
         except (ValueError, KeyError, TypeError):
             return False
 

@@ -79,13 +79,14 @@ class Lost:
 def why_not(*, readable: bool, sizes: Sequence[int]) -> str | None:
     """Return what keeps another job from going on with one that ended early; ``None`` when nothing does.
 
-    :param readable: whether the load could read every line of its output: an import fails at one that is no JSON.
+    :param readable: whether the load could read every line of its output, and none came twice: an import fails at one
+        that is no JSON, and a row with two lines would be run, and paid for, for each of them that has no response.
     :param sizes: bytes of its output files; of a table, nothing that a job would have to bear.
     """
     if not sizes:
         return "it wrote no output"
     if not readable:
-        return "nobody can say that every line of its output is whole"
+        return "nobody can say that every line of its output is whole, and there once"
     if sum(sizes) > MAX_BYTES:
         return f"its output has more than the {MAX_BYTES:,} bytes that a job reads"
     return None

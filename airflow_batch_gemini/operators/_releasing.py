@@ -73,7 +73,8 @@ def release(steps: Steps, held: LoadedBatch, gates: QualityGates, *, round: int)
     """
     plan = steps.plan
     steps.take("release", plan.release(held))
-    steps.expire([plan.outcomes])
+    # A gate that does not pass says that these are there for as long from now.
+    steps.expire((plan.outcomes, held.results, held.errors))
     standing = standing_of(steps.warehouse.job_rows(steps.take("judge", query(standings(plan.outcomes)))))
     if (found := sum(standing.values())) != plan.manifest.accounted_rows:
         raise AccountingError(

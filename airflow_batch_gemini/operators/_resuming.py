@@ -117,7 +117,7 @@ class DeadJobs:
         return why_not(readable=self._readable(job, outputs), sizes=[size for _, size in outputs])
 
     def _readable(self, job: Job, outputs: list[tuple[Stored, int]]) -> bool:
-        """Whether every line was read by the load, and stays a line when files are put together."""
+        """Whether every line was read by the load, once, and stays a line when files are put together."""
         stored = self.hook.read(Workspace(GcsUri.parse(self.plan.root.workspace)).report)
         if stored is None or not Report.tells_of_whole_output(stored.data, job.name):
             return False

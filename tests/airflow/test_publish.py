@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from types import SimpleNamespace
@@ -260,6 +261,23 @@ def test_rows_that_are_not_held_back_any_more_are_missed_before_anything_is_publ
     with pytest.raises(AccountingError, match="has 3 rows, but 2 of them are held back"):
         publish(story, [first])
     assert story.tables == before
+
+
+def test_a_gate_that_does_not_pass_keeps_the_rows_for_as_long_as_it_says(in_files: Story) -> None:
+    """Seven days from then, however long ago they were loaded."""
+    story = in_files
+    story.cloud.knobs(row_error_rate=1.0)
+    story.prepare(rows(2))
+    first, almost, day = held(story), time.time() + 60, 24 * 3600
+    tables = [TableName.parse(first["tables"][name]) for name in ("results", "errors")]
+    for table in tables:
+        story.warehouse.expire_table(table, seconds=60)
+    with pytest.raises(QualityError, match=r"for outcomes and reasons: it stays for seven days"):
+        publish(story, [first], max_failed_rate=0.0)
+    for table in tables:
+        expires = story.warehouse.client("demo").get_table(str(table)).expires
+        assert expires is not None
+        assert expires.timestamp() > almost + 6 * day
 
 
 def test_held_rows_pass_and_a_batch_prepared_anew_holds_others(in_files: Story) -> None:

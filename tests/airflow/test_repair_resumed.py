@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -340,6 +341,32 @@ def test_an_output_that_nobody_can_read_whole_is_not_gone_on_with(
     assert story.go(1)["standing"]["succeeded"] == COUNT
 
 
+@pytest.mark.parametrize("other", [{}, {"response": {}, "status": "INTERNAL"}], ids=["alike", "an error"])
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_output_with_a_line_twice_is_not_gone_on_with(
+    in_files: Story,
+    vertex: GeminiBatchHook,
+    paid: Callable[[], int],
+    answered: bool,
+    other: dict[str, Any],
+) -> None:
+    """A line without a response is run, although its row has another line: each row is paid for once."""
+    story = in_files
+    story.cloud.knobs(fail_after_rows=7, unfinished_lines=True)
+    story.prepare(rows(COUNT))
+    story.buy()
+    output = GcsUri.parse(f"{vertex.get(story.jobs[0][0]).output_uri}/predictions.jsonl")
+    stored = story.storage.read(output)
+    assert stored is not None
+    line = next(one for one in map(json.loads, stored.data.splitlines()) if bool(one["response"]) == answered)
+    story.storage.write(output, stored.data + json.dumps({**line, **other}).encode() + b"\n")
+    assert story.load()["duplicates"] == 1
+    story.cloud.knobs(**PEACE)
+    story.repair(resume=True)
+    assert resumed(story) == [None]
+    assert story.go(1)["standing"]["succeeded"] == COUNT == paid()
+
+
 @pytest.mark.parametrize(
     ("way", "fate"), [("storage", "changed"), ("storage", "deleted"), ("bigquery", "deleted")]
 )
@@ -491,7 +518,7 @@ def test_whatever_befell_the_first_jobs_a_round_that_resumes_them_pays_for_each_
     count = 60
     story.cloud.knobs(
         fail_after_rows=14, unfinished_lines=number != 2, output_shards=1 + number, row_error_rate=0.1,
-        truncate_rate=0.1, invalid_json_rate=0.1, blocked_rate=0.05, missing_rate=0.1, duplicate_rate=0.1,
+        truncate_rate=0.1, invalid_json_rate=0.1, blocked_rate=0.05, missing_rate=0.1,
         swap_echo_rate=0.03, **DEAR,
     )  # fmt: skip
     story.prepare(rows(count), max_rows_per_part=20)

@@ -85,9 +85,11 @@ def test_what_a_resumed_job_gave_back_is_neither_unknown_nor_a_duplicate() -> No
 
 def test_a_report_tells_whether_a_job_left_a_whole_output() -> None:
     """One that does not name the job, or cannot be read, tells nothing."""
-    whole = report().to_json()
+    once = replace(report(), duplicates=0)
+    whole = once.to_json()
     assert [Report.tells_of_whole_output(whole, name) for name in ("j1", "j2", "j3")] == [True, True, False]
-    assert not Report.tells_of_whole_output(replace(report(), corrupt_lines=1).to_json(), "j1")
+    assert not Report.tells_of_whole_output(replace(once, corrupt_lines=1).to_json(), "j1")
+    assert not Report.tells_of_whole_output(replace(once, duplicates=1).to_json(), "j1")
     for data in (b"{", b"[]", b"{}", b'{"corrupt_lines": 0, "jobs": 3}'):
         assert not Report.tells_of_whole_output(data, "j1")
 
