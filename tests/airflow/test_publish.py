@@ -72,7 +72,7 @@ def test_rows_are_judged_after_the_last_round_and_nobody_sees_them_before(story:
     assert [report["standing"]["succeeded"] for report in reports] == [0, 0, 4]
     assert not is_published(story)
     with pytest.raises(
-        QualityError, match=r"up to round 2 8 have an answer that cannot be used \(8 truncated\)"
+        QualityError, match=r"up to round 2, 8 have an answer that cannot be used \(8 truncated\)"
     ):
         publish(story, reports, max_failed_rate=0.0, max_invalid_rate=0.5)
     assert not is_published(story)
