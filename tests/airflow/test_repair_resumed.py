@@ -190,7 +190,7 @@ def test_nothing_is_resumed(in_files: Story, knobs: dict[str, Any], options: dic
 
 def test_rows_without_a_line_in_the_output_are_sent_beside_it(story: Story) -> None:
     """A job that goes on with that output could not know them: it runs those that failed, another job the others."""
-    story.cloud.knobs(fail_after_rows=7, row_error_rate=0.5)
+    story.cloud.knobs(fail_after_rows=7, row_error_rate=0.7)
     story.prepare(rows(COUNT))
     report = story.go()
     done, failed, missing = (report["outcomes"][name] for name in ("succeeded", "failed", "missing"))
