@@ -109,9 +109,8 @@ def count_received() -> list[int]:
         total[0] += count
         return count
 
-    # A meter, in this process only.
-    socket.socket.recv = recv  # type: ignore[assignment,method-assign]
-    socket.socket.recv_into = recv_into  # type: ignore[assignment,method-assign]
+    socket.socket.recv = recv  # type: ignore[assignment,method-assign]  # a meter, in this process only
+    socket.socket.recv_into = recv_into  # type: ignore[assignment,method-assign]  # the same
     return total
 
 

@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
-from airflow_batch_gemini.batch.landing import WarehouseJob
 from airflow_batch_gemini.batch.loading import check_answered, check_returned
 from airflow_batch_gemini.batch.pricing import Price, price_of
-from airflow_batch_gemini.batch.quality import QualityGates
 from airflow_batch_gemini.batch.tally import Tally, audit, check_echoes, tally
 from airflow_batch_gemini.exceptions import ConfigurationError
+from airflow_batch_gemini.operators._publisher import Publisher
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_batch_gemini.batch.lineage import Lineage
     from airflow_batch_gemini.batch.report import Report
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.sql.plan import Landed, LoadPlan
 
 
-class GeminiBatchLoadOperator(BaseOperator):
+class GeminiBatchLoadOperator(Publisher, BaseOperator):
     """Bring the answers of a batch into a results table and an errors table, and report.
 
     BigQuery does the work: load jobs land requests and predictions as they are, one query gives every row exactly one
@@ -135,7 +133,6 @@ class GeminiBatchLoadOperator(BaseOperator):
         self.max_failed_rate = max_failed_rate
         self.max_invalid_rate = max_invalid_rate
         self.hold = hold
-        self._lineage: Lineage | None = None
         if self._gates().any and hold:
             raise ConfigurationError(
                 "max_failed_rate= and max_invalid_rate= are for what publishes, and hold=True publishes nothing. "
@@ -155,21 +152,6 @@ class GeminiBatchLoadOperator(BaseOperator):
         """Load, and return the report."""
         with closing(self._warehouse()) as warehouse:
             return self._drive(context, warehouse, time.time() + self.timeout)
-
-    def resume(self, context: Context, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-        """Go on after a deferral: from the top, attaching to everything that is done."""
-        from airflow_batch_gemini.operators._steps import refuse_failed
-
-        with closing(self._warehouse()) as warehouse:
-            for job in map(WarehouseJob.from_list, event["jobs"]):
-                refuse_failed(job, warehouse.look(job))
-            return self._drive(context, warehouse, deadline)
-
-    def get_openlineage_facets_on_complete(self, _: object) -> Any:
-        """Tell OpenLineage's provider, which calls this, what was read and published, with the columns."""
-        from airflow_batch_gemini.operators._lineage import facets
-
-        return facets(self._lineage)
 
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         """Take every step in order; a step that is done is found done."""
@@ -195,9 +177,6 @@ class GeminiBatchLoadOperator(BaseOperator):
         notes += show_latest(steps)
         self._lineage = publishing.lineage()
         return self._tell(context, plan, publishing.report(notes=notes, now=time.time()))
-
-    def _gates(self) -> QualityGates:
-        return QualityGates(max_failed_rate=self.max_failed_rate, max_invalid_rate=self.max_invalid_rate)
 
     def _checked(self, plan: LoadPlan, counted: Tally, landed: Landed) -> list[str]:
         """Raise unless the counts add up; return what a person should know."""
@@ -230,8 +209,3 @@ class GeminiBatchLoadOperator(BaseOperator):
             raise ConfigurationError(
                 f"batch_date={given!r} is not a date (like '2026-11-30'). Nothing was loaded; correct it."
             ) from error
-
-    def _warehouse(self) -> WarehouseHook:
-        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-        return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)

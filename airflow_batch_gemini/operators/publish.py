@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_batch_gemini.batch.landing import WarehouseJob
-from airflow_batch_gemini.batch.quality import QualityGates
 from airflow_batch_gemini.batch.report import newest
 from airflow_batch_gemini.batch.report_table import report_lines
+from airflow_batch_gemini.operators._publisher import Publisher
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_batch_gemini.batch.lineage import Lineage
     from airflow_batch_gemini.hooks.warehouse import WarehouseHook
     from airflow_batch_gemini.sql.plan import LoadPlan
 
 
-class GeminiBatchPublishOperator(BaseOperator):
+class GeminiBatchPublishOperator(Publisher, BaseOperator):
     """Judge a batch as all its rounds left it, and publish it at once, or not at all.
 
     The loads before it have ``hold=True``: their rows lie in two tables of the batch's own, where the repairs chose
@@ -99,7 +97,6 @@ class GeminiBatchPublishOperator(BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
-        self._lineage: Lineage | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Judge, publish, and return the report."""
@@ -107,21 +104,6 @@ class GeminiBatchPublishOperator(BaseOperator):
             raise AirflowSkipException("No round of this batch was loaded. Nothing was published.")
         with closing(self._warehouse()) as warehouse:
             return self._drive(context, warehouse, time.time() + self.timeout)
-
-    def resume(self, context: Context, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-        """Go on after a deferral: from the top, attaching to everything that is done."""
-        from airflow_batch_gemini.operators._steps import refuse_failed
-
-        with closing(self._warehouse()) as warehouse:
-            for job in map(WarehouseJob.from_list, event["jobs"]):
-                refuse_failed(job, warehouse.look(job))
-            return self._drive(context, warehouse, deadline)
-
-    def get_openlineage_facets_on_complete(self, _: object) -> Any:
-        """Tell OpenLineage's provider, which calls this, what was read and published, with the columns."""
-        from airflow_batch_gemini.operators._lineage import facets
-
-        return facets(self._lineage)
 
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
         from airflow_batch_gemini.operators._lineage import tell
@@ -150,11 +132,3 @@ class GeminiBatchPublishOperator(BaseOperator):
         for line in report_lines(report):
             self.log.info("%s", line)
         return report
-
-    def _gates(self) -> QualityGates:
-        return QualityGates(max_failed_rate=self.max_failed_rate, max_invalid_rate=self.max_invalid_rate)
-
-    def _warehouse(self) -> WarehouseHook:
-        from airflow_batch_gemini.hooks.warehouse import WarehouseHook
-
-        return WarehouseHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)

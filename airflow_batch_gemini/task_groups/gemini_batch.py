@@ -31,9 +31,12 @@ class GeminiBatchGroup(TaskGroup):
     @property
     def output(self) -> XComArg:
         """The report of the last round that was not skipped, for a task after the group."""
-        there = [name for name in ("publish", "report", "load") if self.child_id(name) in self.children]  # type: ignore[no-untyped-call]
-        last = there[0]
+        ends = ("publish", "report", "load")
+        last, *_ = [name for name in ends if self._has(name)]
         return XComArg(cast("BaseOperator", self[last]))
+
+    def _has(self, name: str) -> bool:
+        return self.child_id(name) in self.children  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
 
 
 def gemini_batch(

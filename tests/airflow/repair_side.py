@@ -16,6 +16,7 @@ from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.ref import BatchRef
 from airflow_batch_gemini.batch.request import Template
+from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 from airflow_batch_gemini.operators.load import GeminiBatchLoadOperator
@@ -228,6 +229,20 @@ class Story:
                 lines = self.warehouse.query_rows(sql, project="demo", location="us-central1")
             found |= {line["key"].removeprefix("k_"): line["request"] for line in lines}
         return found
+
+
+def cancelled_halfway(story: Story, vertex: GeminiBatchHook) -> None:
+    """Buy the first round; somebody cancels its job when some rows are done."""
+    story.cloud.knobs(pace="looks:5")
+    story.buy()
+    [name] = story.jobs[0]
+    while vertex.get(name).state != "JOB_STATE_RUNNING":
+        pass
+    vertex.get(name)
+    vertex.get(name)
+    vertex.cancel(name)
+    while not vertex.get(name).ended:
+        pass
 
 
 def rows(count: int) -> list[tuple[str, str]]:

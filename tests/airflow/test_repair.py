@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from repair_side import CALM, DEAR, KINDS, TROUBLES, KilledError, Story, rows
+from repair_side import CALM, DEAR, KINDS, TROUBLES, KilledError, Story, cancelled_halfway, rows
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate
 from airflow_batch_gemini.batch.names import GcsUri
@@ -377,17 +377,8 @@ def test_of_a_job_that_succeeded_in_part_the_wait_succeeds_with_a_warning_and_th
 def test_of_a_job_that_was_cancelled_halfway_only_the_other_half_is_repaired(in_files: Story) -> None:
     """The rows it had done were exported and billed."""
     story, vertex = in_files, GeminiBatchHook()
-    story.cloud.knobs(pace="looks:5")
     story.prepare(rows(12))
-    story.buy()
-    [name] = story.jobs[0]
-    while vertex.get(name).state != "JOB_STATE_RUNNING":
-        pass
-    vertex.get(name)
-    vertex.get(name)
-    vertex.cancel(name)
-    while not vertex.get(name).ended:
-        pass
+    cancelled_halfway(story, vertex)
     vertex.close()
     landed = story.load()["outcomes"]["succeeded"]
     assert 0 < landed == story.billed(0) < 12

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from repair_side import CALM, DEAR, TEMPLATE, KilledError, Story, rows
+from repair_side import CALM, DEAR, TEMPLATE, KilledError, Story, cancelled_halfway, rows
 
 from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.names import GcsUri, TableName
@@ -45,16 +45,7 @@ def bought_and_failed(story: Story, vertex: GeminiBatchHook) -> None:
 
 def bought_and_cancelled(story: Story, vertex: GeminiBatchHook) -> None:
     """Buy the first round; somebody cancels its job half-way."""
-    story.cloud.knobs(pace="looks:5")
-    story.buy()
-    [name] = story.jobs[0]
-    while vertex.get(name).state != "JOB_STATE_RUNNING":
-        pass
-    vertex.get(name)
-    vertex.get(name)
-    vertex.cancel(name)
-    while not vertex.get(name).ended:
-        pass
+    cancelled_halfway(story, vertex)
 
 
 def inputs(story: Story, vertex: GeminiBatchHook, number: int) -> list[str]:
