@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch.estimate import BatchEstimate, OutputTokens, check_budget
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
 
 _PUBLISHED = "publishers/"
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,17 @@ def _counted(
         return {}
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 
-    counted: dict[int, int] = {}
     hook = GeminiBatchHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
-    with closing(hook):
-        try:
-            for line in lines:
-                counted[line.row] = hook.count_tokens(
-                    project_id=project, location=location, model=model, request=line.request
-                )
-        except (ServiceError, EndpointError) as error:
-            operator.log.warning("%s The estimate is the wider for it.", error)
-    return counted
+    with closing(hook), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="count") as pool:
+        count = partial(hook.count_tokens, project_id=project, location=location, model=model)
+        counts = {line.row: pool.submit(count, request=line.request) for line in lines}
+        wait(counts.values(), return_when=FIRST_EXCEPTION)
+        pool.shutdown(cancel_futures=True)  # after a failure nobody is asked who was not yet
+        counts = {row: one for row, one in counts.items() if not one.cancelled()}
+        failures = [error for one in counts.values() if (error := one.exception()) is not None]
+        for error in failures:
+            if not isinstance(error, ServiceError | EndpointError):
+                raise error
+        if failures:
+            operator.log.warning("%s The estimate is the wider for it.", failures[0])
+        return {row: one.result() for row, one in counts.items() if one.exception() is None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,6 @@ from airflow_batch_gemini.batch.keys import KeyMemory, first_duplicate
 from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.manifest import Aside, Part
-from airflow_batch_gemini.batch.mending import Mending
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.parts import Limits, Slice, slices
 from airflow_batch_gemini.batch.progress import Progress, counted, duration, size
@@ -37,14 +37,16 @@ if TYPE_CHECKING:
 
     from airflow.sdk.types import Logger
 
+    from airflow_batch_gemini.batch.mending import Mending
     from airflow_batch_gemini.hooks.workspace import ObjectInfo, ObjectWriter, WorkspaceHook
 
-Maker = Renderer | ReadyMade | Mending
-"""What makes request lines of what is read."""
+    Maker = Renderer | ReadyMade | Mending
+    """What makes request lines of what is read."""
 
 PROGRESS_SECONDS = 10.0
 _SO_FAR = "so far"
 _LINE_BUFFER_BYTES = 1 << 20
+_SWITCH_SECONDS = 0.001
 
 
 class RequestFiles:
@@ -113,10 +115,11 @@ class RequestFiles:
 
         :raises RowError: for the first row that is wrong, or a key that is used twice.
         """
-        for piece in slices(self._rendered(batches, renderer), limits):
-            self._add(piece)
-        suspects = self._keys.suspects()  # while the last requests are on their way
-        self._finish_part()
+        with _prompt_switches():
+            for piece in slices(self._rendered(batches, renderer), limits):
+                self._add(piece)
+            suspects = self._keys.suspects()  # while the last requests are on their way
+            self._finish_part()
         self._copies.finish()
         self._rejected.finish()
         self._refuse_duplicates(suspects)
@@ -275,6 +278,21 @@ def _names_a_row(key: str) -> bool:
     except UnicodeEncodeError:
         return False
     return lint.key_rule(key) is None
+
+
+@contextmanager
+def _prompt_switches() -> Iterator[None]:
+    """Let threads take turns more often.
+
+    One that uploads wants its turn a few times a chunk; waiting for each as long as is usual, 5 ms, while rows are
+    rendered, it falls behind, and then rendering waits for it.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset
 
 from airflow_batch_gemini.batch.names import TableName
-from airflow_batch_gemini.batch.report import counts_of
 from airflow_batch_gemini.sql.typed import type_of
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def tell(lineage: Lineage, hook: BaseHook, log: Logger) -> None:
 
 def tell_outlets(context: Context, outlets: Sequence[Any], report: Mapping[str, Any]) -> None:
     """Let the event of each asset among *outlets* carry the counts of *report*."""
+    from airflow_batch_gemini.batch.report import counts_of
+
     for outlet in outlets:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(counts_of(report))
