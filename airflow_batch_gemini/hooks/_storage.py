@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from collections import deque
+import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import Empty, Queue
 from typing import Any
 
 from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError
@@ -15,7 +15,8 @@ from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError
 REQUEST_SECONDS = 60.0
 CHUNK_BYTES = 8 << 20
 """What is uploaded at a time; a multiple of 256 KiB, as Cloud Storage wants it."""
-_CHUNKS_UNDER_WAY = 2
+_QUERY = re.compile(r"(?<=\S)\?\S+(?=:)")
+"""Of an address: whoever knows that of an upload may go on with it."""
 
 
 class PreconditionLost(GeminiBatchError):  # noqa: N818  # it may be one's own lost success: not yet an error
@@ -49,33 +50,27 @@ class StoredObject:
 class ObjectWriter:
     """An object being written, in chunks; it appears when the ``with`` block around it ends well.
 
-    Chunks go their way in a thread, at most two at a time, while the next one is gathered.
+    Chunks go their way in a thread, one while a second one waits and the next is gathered.
+
+    :param upload: uploads a stream to its end: it runs in that thread, and reads chunk by chunk.
     """
 
-    def __init__(self, write: Callable[[bytes], Any]) -> None:
-        import google_crc32c
-
-        self._write = write
+    def __init__(self, upload: Callable[[_Chunks], object]) -> None:
+        self._chunks = _Chunks()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._checksum = google_crc32c.Checksum()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
-        self._sending = deque[Future[None]]()
+        self._upload = self._thread.submit(self._chunks.taken_by, upload)
         self.size = 0
         self.info: ObjectInfo | None = None
         """What was written, once it is."""
 
-    @property
-    def crc32c(self) -> str:
-        """The checksum of what was uploaded, in base64."""
-        return base64.b64encode(self._checksum.digest()).decode()
-
     def write(self, data: bytes) -> int:
-        """Append *data*."""
+        """Append *data*; wait while two chunks are on their way, and raise what went wrong with them."""
         start, rest = 0, CHUNK_BYTES - self._pending_bytes
         while len(data) - start >= rest:
             self._pend(data[start : start + rest])
-            self.flush()
+            self._send()
             start, rest = start + rest, CHUNK_BYTES
         self._pend(data[start:])
         return len(data)
@@ -84,35 +79,78 @@ class ObjectWriter:
         """Append *lines* one after the other, without anything between them."""
         self.write(b"".join(lines))
 
+    def finish(self) -> None:
+        """Send the rest and wait until all has arrived."""
+        self._send()
+        self._upload.result()
+        self._thread.shutdown()
+
+    def stop(self) -> None:
+        """Wait for the chunk that is on its way, whatever becomes of it, and send no more."""
+        self._chunks.break_off()
+        self._thread.shutdown()
+
     def _pend(self, data: bytes) -> None:
         self._pending.append(data)
         self._pending_bytes += len(data)
         self.size += len(data)
 
-    def flush(self) -> None:
-        """Send what is pending; wait while two chunks are on their way, and raise what went wrong with the older."""
-        self._arrive(but=_CHUNKS_UNDER_WAY - 1)
-        pending, self._pending, self._pending_bytes = self._pending, [], 0
-        self._sending.append(self._thread.submit(self._send, pending))
+    def _send(self) -> None:
+        chunk = b"".join(self._pending)
+        self._pending, self._pending_bytes = [], 0
+        if not self._chunks.put(chunk):
+            self._upload.result()
 
-    def finish(self) -> None:
-        """Send the rest and wait until it has arrived."""
-        self.flush()
-        self._arrive()
-        self._thread.shutdown()
 
-    def stop(self) -> None:
-        """Wait for the chunk that is on its way, whatever becomes of it, and send no more."""
-        self._thread.shutdown(cancel_futures=True)
+class _BrokenOffError(Exception):
+    """Nothing more is coming."""
 
-    def _arrive(self, *, but: int = 0) -> None:
-        while len(self._sending) > but:
-            self._sending.popleft().result()
 
-    def _send(self, pieces: Sequence[bytes]) -> None:
-        data = b"".join(pieces)  # of exactly a chunk the client's own buffer has nothing left to move
-        self._checksum.update(data)
-        self._write(data)
+class _Chunks:
+    """A stream of chunks, all but the last of :data:`CHUNK_BYTES`, from one thread to another.
+
+    Handed over as they are: the client's own writer would copy each of them twice.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: Queue[bytes | None] = Queue(maxsize=1)
+        self._taken = 0
+        self._over = False
+
+    def taken_by(self, upload: Callable[[_Chunks], object]) -> None:
+        """Let *upload* read; whatever becomes of it, nobody waits for it afterwards."""
+        try:
+            upload(self)
+        finally:
+            self._over = True
+            self._clear()
+
+    def put(self, chunk: bytes) -> bool:
+        """Wait until there is room for a chunk; say whether anybody is there to read it."""
+        if not self._over:
+            self._waiting.put(chunk)
+        return not self._over
+
+    def break_off(self) -> None:
+        """Let the next read fail."""
+        self._clear()
+        self._waiting.put(None)
+
+    def read(self, _size: int) -> bytes:
+        """Return the next chunk, which is as long as whoever uploads wants it."""
+        chunk = self._waiting.get()
+        if chunk is None:
+            raise _BrokenOffError
+        self._taken += len(chunk)
+        return chunk
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._taken
+
+    def _clear(self) -> None:
+        with suppress(Empty):
+            self._waiting.get_nowait()
 
 
 def info_of(blob: Any) -> ObjectInfo:
@@ -148,6 +186,7 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def _of_status(status: Any, text: str, doing: str) -> GeminiBatchError:
+    text = _QUERY.sub("", text)
     said = (
         f"Cloud Storage failed while {doing}: {'no answer' if status is None else int(status)}: {text[:300]}"
     )

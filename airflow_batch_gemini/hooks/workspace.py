@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
@@ -117,40 +118,27 @@ class WorkspaceHook(GoogleBaseHook):
     def writer(self, uri: GcsUri, *, if_generation: int | None = None) -> Iterator[ObjectWriter]:
         """Stream an object: it appears when the block ends, and never when the block raises.
 
-        Memory is that of a few chunks. The checksum is compared with what Cloud Storage has before ``info`` is set.
+        Memory is that of a few chunks. The checksum is compared with what Cloud Storage has before ``info`` is set. Of
+        what breaks off, Cloud Storage forgets within a week what it has; until then nobody sees it.
         """
+        blob = self._blob(uri)
+        blob.chunk_size = CHUNK_BYTES
+        upload = partial(
+            blob.upload_from_file,
+            content_type=_content_type(uri),
+            if_generation_match=if_generation,
+            timeout=REQUEST_SECONDS,
+            checksum="crc32c",
+        )
         with translated(f"writing {uri}"):
-            upload = self._blob(uri).open(
-                "wb",
-                chunk_size=CHUNK_BYTES,
-                content_type=_content_type(uri),
-                ignore_flush=True,
-                if_generation_match=if_generation,
-                timeout=REQUEST_SECONDS,
-            )
-            out = ObjectWriter(upload.write)
+            out = ObjectWriter(upload)
             try:
                 yield out
                 out.finish()
-                upload.close()
             except BaseException:
                 out.stop()
-                self._abort(upload, uri)
                 raise
-        info = self.stat(uri)
-        if info is None or (info.size, info.crc32c) != (out.size, out.crc32c):
-            raise ServiceError(
-                f"{uri} was changed by somebody else right after it was written. A retry helps."
-            )
-        out.info = info
-
-    def _abort(self, upload: Any, uri: GcsUri) -> None:
-        # Closing an upload finishes it, and the garbage collector closes what is left open, whenever it likes.
-        upload.close = _nothing
-        try:
-            upload.terminate()
-        except Exception as error:  # noqa: BLE001  # the first error is the one to tell; the upload dies by itself
-            self.log.info("The unfinished upload of %s is left to expire (%s).", uri, type(error).__name__)
+            out.info = info_of(blob)
 
     @contextmanager
     def reader(self, uri: GcsUri, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[BinaryIO]:
@@ -242,7 +230,3 @@ class WorkspaceHook(GoogleBaseHook):
 
 def _content_type(uri: GcsUri) -> str:
     return "application/json" if uri.name.endswith(".json") else "application/octet-stream"
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -18,7 +18,7 @@ from storage_server import Server
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.exceptions import EndpointError, ServiceError
 from airflow_batch_gemini.hooks import _storage
-from airflow_batch_gemini.hooks.workspace import PreconditionLost, WorkspaceHook
+from airflow_batch_gemini.hooks.workspace import ObjectWriter, PreconditionLost, WorkspaceHook
 
 FOLDER = GcsUri.parse("gs://team/folder")
 ANONYMOUS = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "demo"}}
@@ -89,7 +89,8 @@ def test_a_stream_of_any_length_appears_whole(hook: WorkspaceHook, size: int) ->
             assert out.write(data[start : start + 1_000_000]) == len(data[start : start + 1_000_000])
         assert hook.stat(FOLDER / "big.bin") is None
     assert out.info is not None
-    assert (out.info.size, out.info.crc32c) == (size, out.crc32c)
+    assert (out.info.size, out.size) == (size, size)
+    assert out.info == hook.stat(FOLDER / "big.bin")
     stored = hook.read(FOLDER / "big.bin")
     assert stored is not None
     assert stored.data == data
@@ -101,28 +102,28 @@ def test_a_stream_that_breaks_off_leaves_nothing(hook: WorkspaceHook, written: i
     """Not even when the garbage collector closes what was left open."""
     with pytest.raises(KeyboardInterrupt), hook.writer(FOLDER / "half.bin") as out:
         out.write(b"x" * written)
-        out.flush()
         raise KeyboardInterrupt
     del out
     gc.collect()
     assert hook.stat(FOLDER / "half.bin") is None
 
 
-def test_a_stream_whose_abort_fails_leaves_nothing_and_tells_the_first_error(
-    hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The network that breaks the upload breaks its abort too."""
+def test_a_stream_whose_upload_dies_is_told_while_it_is_written(hook: WorkspaceHook, server: Server) -> None:
+    """Nobody waits for a thread that is gone, nor learns the upload's address, by which it could be gone on with."""
 
-    def refuse(*_: Any, **__: Any) -> None:
-        raise requests.ConnectionError("gone")
+    def uploads() -> set[str]:
+        return {note.stem for note in server.storage.uploads_folder.glob("*.json")}
 
-    with pytest.raises(ZeroDivisionError), hook.writer(FOLDER / "half.bin") as out:
-        out.write(b"x" * (_storage.CHUNK_BYTES + 1))
-        out.flush()
-        monkeypatch.setattr("google.cloud.storage.fileio.BlobWriter.terminate", refuse)
-        raise ZeroDivisionError
-    del out
-    gc.collect()
+    before = uploads()
+    with pytest.raises(ServiceError, match="499") as caught, hook.writer(FOLDER / "half.bin") as out:
+        out.write(b"x" * (2 * _storage.CHUNK_BYTES))  # the second one waits until the first is taken
+        [upload] = uploads() - before
+        address = f"{server.url}/upload/storage/v1/b/team/o"
+        assert requests.delete(address, params={"upload_id": upload}, timeout=10).status_code == 499
+        for _ in range(4):
+            out.write(b"x" * _storage.CHUNK_BYTES)
+        pytest.fail("the stream took four more chunks that nobody can have")
+    assert upload not in str(caught.value)
     assert hook.stat(FOLDER / "half.bin") is None
 
 
@@ -137,19 +138,24 @@ def test_a_stream_keeps_the_old_object_until_it_is_whole(hook: WorkspaceHook) ->
     assert hook.stat(FOLDER / "a") == new
 
 
-def test_a_stream_that_somebody_overwrites_at_once_is_told(
+def test_a_stream_that_somebody_overwrites_at_once_is_still_what_was_written(
     hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies there in the end is not what was written."""
-    stat = hook.stat
+    """Whoever looks later finds another generation."""
+    finish = ObjectWriter.finish
 
-    def overwritten(uri: GcsUri) -> Any:
-        hook.write(uri, b"somebody else")
-        return stat(uri)
+    def overwritten(self: ObjectWriter) -> None:
+        finish(self)
+        hook.write(FOLDER / "a", b"somebody else")
 
-    monkeypatch.setattr(hook, "stat", overwritten)
-    with pytest.raises(ServiceError, match="somebody else"), hook.writer(FOLDER / "a") as out:
+    monkeypatch.setattr(ObjectWriter, "finish", overwritten)
+    with hook.writer(FOLDER / "a") as out:
         out.write(b"mine")
+    there = hook.stat(FOLDER / "a")
+    assert out.info is not None
+    assert there is not None
+    assert (out.info.size, there.size) == (4, 13)
+    assert out.info.generation < there.generation
 
 
 def test_a_reader_sees_one_generation(hook: WorkspaceHook) -> None:
