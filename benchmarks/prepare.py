@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -164,11 +165,15 @@ def main(sizes: list[int]) -> None:
                 f"{'rows':>9} {'from':>9} {'requests':>9} {'prepare':>10} {'json decodes':>13} {'ratio':>6} "
                 f"{'by CPU':>7} {'pydantic':>9} {'ratio':>6} {'by CPU':>7} {'memory over idle':>17}"
             )
+            seen: dict[str, list[dict[str, Any]]] = {"file": [], "function": []}
             for rows in sizes:
                 print(rows, file=cloud.stdin, flush=True)
-                report(rows, "file", child(environment, "--prepare", cloud.stdout.readline().strip()))
-                report(rows, "function", child(environment, "--prepare", str(rows)))
+                for source, said in ("file", cloud.stdout.readline().strip()), ("function", str(rows)):
+                    seen[source].append(child(environment, "--prepare", said))
+                    report(rows, source, seen[source][-1])
             cloud.stdin.close()
+        for source, found in seen.items():
+            report_growth(source, found)
         keys = child(os.environ, "--keys")
         print(f"{KEYS:,} keys: {keys['over_idle'] / MEGA:.0f} MB over idle, {keys['seconds']:.1f} s")
 
@@ -186,6 +191,21 @@ def report(rows: int, source: str, found: dict[str, Any]) -> None:
         f"{found['over_idle'] / MEGA:>14.0f} MB",
         flush=True,
     )
+
+
+def report_growth(source: str, found: list[dict[str, Any]]) -> None:
+    """Print what takes as long however many rows there are, and at what speed what more rows have is prepared."""
+    speeds = [
+        (more["size"] - fewer["size"]) / (more["seconds"] - fewer["seconds"])
+        for fewer, more in pairwise(found)
+    ]
+    if speeds:
+        once = found[0]["seconds"] - found[0]["size"] / speeds[0]
+        more = ", ".join(
+            f"{speed / MEGA:.0f} MB/s up to {one['rows']:,} rows"
+            for speed, one in zip(speeds, found[1:], strict=True)
+        )
+        print(f"from a {source}: {once:.2f} s once, and then {more}")
 
 
 def child(environment: Any, *arguments: str) -> dict[str, Any]:

@@ -17,14 +17,16 @@ class ReadAhead(io.RawIOBase):
     Closing waits for the piece that is on its way and leaves no thread: only then may the other stream be closed.
 
     :param piece_bytes: read at a time; may come in less.
+    :param first_bytes: of which the first piece is, so that work begins soon; each later one is twice the one before.
     """
 
-    def __init__(self, stream: Reads, *, piece_bytes: int) -> None:
+    def __init__(self, stream: Reads, *, piece_bytes: int, first_bytes: int | None = None) -> None:
         self._stream = stream
         self._piece_bytes = piece_bytes
+        self._next_bytes = piece_bytes if first_bytes is None else min(first_bytes, piece_bytes)
         self._piece, self._at = b"", 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
-        self._coming = self._thread.submit(stream.read, piece_bytes)
+        self._coming = self._thread.submit(stream.read, self._next_bytes)
 
     def readable(self) -> bool:
         """Return that it can be read."""
@@ -39,7 +41,8 @@ class ReadAhead(io.RawIOBase):
         if size and self._at == len(self._piece):
             self._piece, self._at = self._coming.result(), 0
             if self._piece:
-                self._coming = self._thread.submit(self._stream.read, self._piece_bytes)
+                self._next_bytes = min(2 * self._next_bytes, self._piece_bytes)
+                self._coming = self._thread.submit(self._stream.read, self._next_bytes)
         data = self._piece[self._at : self._at + size]
         self._at += len(data)
         return data

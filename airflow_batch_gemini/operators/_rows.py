@@ -169,7 +169,7 @@ class Source:
             return
         with (
             opened_up(stream, source=file.uri, told=self._read) as data,
-            ReadAhead(data, piece_bytes=_PIECE_BYTES) as ahead,
+            ReadAhead(data, piece_bytes=_PIECE_BYTES, first_bytes=_FETCH_BYTES) as ahead,
         ):
             if format_ == "jsonl":
                 yield from jsonl_batches(ahead, source=file.uri, keep_lines=self.template is None)

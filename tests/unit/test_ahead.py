@@ -48,10 +48,17 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
-@given(st.binary(max_size=60), st.integers(1, 70), st.lists(st.integers(-1, 30), max_size=20))
-def test_any_pieces_and_any_reads_give_the_same_bytes(data: bytes, piece: int, sizes: list[int]) -> None:
+@given(
+    st.binary(max_size=60),
+    st.integers(1, 70),
+    st.none() | st.integers(1, 70),
+    st.lists(st.integers(-1, 30), max_size=20),
+)
+def test_any_pieces_and_any_reads_give_the_same_bytes(
+    data: bytes, piece: int, first: int | None, sizes: list[int]
+) -> None:
     """Reads of nothing and of everything included; after the end there is nothing more."""
-    with ReadAhead(io.BytesIO(data), piece_bytes=piece) as ahead:
+    with ReadAhead(io.BytesIO(data), piece_bytes=piece, first_bytes=first) as ahead:
         found = [ahead.read(size) for size in sizes]
         assert all(len(one) <= size for one, size in zip(found, sizes, strict=True) if size >= 0)
         assert b"".join(found) + ahead.read() == data
@@ -63,6 +70,21 @@ def test_it_is_a_stream_for_whoever_wants_one() -> None:
     """Text and buffers on top of it."""
     with ReadAhead(io.BytesIO("žluťoučký\nkůň".encode()), piece_bytes=3) as ahead:
         assert list(io.TextIOWrapper(io.BufferedReader(ahead), encoding="utf-8")) == ["žluťoučký\n", "kůň"]
+
+
+@pytest.mark.parametrize(("first", "pieces"), [(1, [1, 2, 4, 5, 5]), (9, [5, 5, 5]), (None, [5, 5, 5])])
+def test_pieces_grow_until_they_are_as_large_as_they_may_be(first: int | None, pieces: list[int]) -> None:
+    """Small ones come sooner, large ones cost less."""
+    asked: list[int] = []
+
+    class Asked(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(size or 0)
+            return super().read(size)
+
+    with ReadAhead(Asked(b"0123456789"), piece_bytes=5, first_bytes=first) as ahead:
+        assert ahead.readall() == b"0123456789"
+    assert asked == pieces
 
 
 def test_one_piece_is_read_before_it_is_asked_for_and_no_more() -> None:
