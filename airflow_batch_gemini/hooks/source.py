@@ -164,22 +164,42 @@ def parquet_batches(
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(stream, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
+        file = pq.ParquetFile(
+            stream,
+            buffer_size=PARQUET_BUFFER_BYTES,
+            pre_buffer=False,
+            # Spark's INT96 holds every year, and nanoseconds, the default, only those until 2262: others would wrap.
+            coerce_int96_timestamp_unit="us",
+        )
         columns = tuple(file.schema_arrow.names)
         wanted = [name for name in columns if wanted is None or name in wanted]
         number = 1
         for batch in file.iter_batches(batch_size=_batch_rows(file), columns=wanted):
-            rows = batch.to_pylist()
+            rows = _in_microseconds(batch).to_pylist()
             yield RowBatch(source=source, unit="row", first=number, rows=rows, columns=columns)
             number += len(rows)
             if told is not None:
                 told(len(rows) / file.metadata.num_rows)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and type(error) is not OSError:
+    except (pa.ArrowException, OSError, OverflowError, ValueError) as error:
+        if isinstance(error, GeminiBatchError) or (isinstance(error, OSError) and type(error) is not OSError):
             raise  # of the store and not of the file
         raise SourceError(
             f"{source} cannot be read as Parquet ({type(error).__name__}). Nothing was sent."
         ) from None
+
+
+def _in_microseconds(batch: Any) -> Any:
+    """Cut times to what BigQuery and Python hold: without pandas, nanoseconds become no Python value."""
+    import pyarrow as pa
+
+    fields = [
+        field.with_type(pa.timestamp("us", tz=field.type.tz))
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns"
+        else field
+        for field in batch.schema
+    ]
+    wanted = pa.schema(fields)
+    return batch if wanted == batch.schema else batch.cast(wanted, safe=False)
 
 
 def _batch_rows(file: Any) -> int:

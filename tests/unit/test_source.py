@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import datetime as dt
 import gzip
 import io
 import lzma
@@ -94,6 +95,30 @@ def test_what_is_no_parquet_is_told() -> None:
     """By the file's name."""
     with pytest.raises(SourceError, match="f cannot be read as Parquet"):
         list(parquet_batches(io.BytesIO(b"text"), source="f"))
+
+
+@pytest.mark.parametrize("moment", [dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1), dt.datetime(2026, 11, 30)])
+def test_times_that_spark_wrote_are_read_in_every_year(moment: dt.datetime) -> None:
+    """Its INT96 reaches beyond nanoseconds, and ``9999-12-31`` is a common word for never."""
+    data = io.BytesIO()
+    table = pa.table({"until": pa.array([moment], pa.timestamp("us"))})
+    pq.write_table(table, data, use_deprecated_int96_timestamps=True)
+    assert [batch.rows for batch in parquet_batches(data, source="f")] == [[{"until": moment}]]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_nanoseconds_are_cut_off(zone: str | None) -> None:
+    """Plain values of Python, whether pandas is installed or not."""
+    [batch] = parquet_batches(parquet(at=pa.array([1_000_001_999], pa.timestamp("ns", zone))), source="f")
+    [row] = batch.rows
+    assert type(row["at"]) is dt.datetime
+    assert (row["at"].second, row["at"].microsecond) == (1, 1)
+
+
+def test_a_time_that_python_cannot_hold_is_told() -> None:
+    """A retry would not help."""
+    with pytest.raises(SourceError, match=r"f cannot be read as Parquet \(OverflowError\)"):
+        list(parquet_batches(parquet(at=pa.array([10**15], pa.timestamp("ms"))), source="f"))
 
 
 def test_a_store_that_fails_while_parquet_is_read_is_not_taken_for_a_bad_file() -> None:
