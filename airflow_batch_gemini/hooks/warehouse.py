@@ -21,7 +21,12 @@ from airflow_batch_gemini.batch.landing import (
 from airflow_batch_gemini.batch.names import DatasetName, TableName, project_id
 from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.progress import duration
-from airflow_batch_gemini.exceptions import GeminiBatchError, LandingError, SourceError
+from airflow_batch_gemini.exceptions import (
+    ConfigurationError,
+    GeminiBatchError,
+    LandingError,
+    SourceError,
+)
 from airflow_batch_gemini.hooks._bigquery import (
     REQUEST_SECONDS,
     column_of,
@@ -211,10 +216,19 @@ class WarehouseHook(GoogleBaseHook):
                 yield dict(row.items())
 
     def dataset_location(self, dataset: DatasetName) -> str:
-        """Return where *dataset* lies: ``us-central1``, ``US``; :class:`SourceError` when there is none."""
+        """Return where *dataset* lies: ``us-central1``, ``US``; :class:`SourceError` when there is none.
+
+        :raises ConfigurationError: its tables take ``a`` and ``A`` for the same text: two keys would be one row there,
+            and get each other's answers.
+        """
         with translated(SourceError, f"looking at dataset {dataset}"):
             found = self.client(dataset.project).get_dataset(
                 str(dataset), retry=retry(), timeout=REQUEST_SECONDS
+            )
+        if collation := found.to_api_repr().get("defaultCollation"):
+            raise ConfigurationError(
+                f"Dataset {dataset} has the default collation {collation}: in its tables keys that differ in upper and "
+                "lower case alone would be one row. Nothing was changed; use a dataset without one."
             )
         return str(found.location)
 

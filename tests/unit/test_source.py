@@ -97,10 +97,10 @@ def test_what_is_no_parquet_is_told() -> None:
         list(parquet_batches(io.BytesIO(b"text"), source="f"))
 
 
-@pytest.mark.parametrize("moment", [dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1), dt.datetime(2026, 11, 30)])
-def test_times_that_spark_wrote_are_read_in_every_year(moment: dt.datetime) -> None:
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01", "2026-11-30"])
+def test_times_that_spark_wrote_are_read_in_every_year(day: str) -> None:
     """Its INT96 reaches beyond nanoseconds, and ``9999-12-31`` is a common word for never."""
-    data = io.BytesIO()
+    data, moment = io.BytesIO(), dt.datetime.fromisoformat(day)
     table = pa.table({"until": pa.array([moment], pa.timestamp("us"))})
     pq.write_table(table, data, use_deprecated_int96_timestamps=True)
     assert [batch.rows for batch in parquet_batches(data, source="f")] == [[{"until": moment}]]

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.cloud.bigquery import Dataset
 
 from airflow_batch_gemini.batch.landing import Column
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
@@ -189,6 +190,18 @@ def test_a_dataset_has_a_place(hook: WarehouseHook, dataset: str) -> None:
     assert hook.dataset_location(DatasetName.parse(dataset)) == "us-central1"
     with pytest.raises(SourceError, match="nope_nope"):
         hook.dataset_location(DatasetName("demo", "nope_nope"))
+
+
+def test_a_dataset_that_takes_two_keys_for_one_is_refused(
+    hook: WarehouseHook, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables inherit a collation from it; joined by key, ``a`` would get the answer to ``A``."""
+    client = hook.client("demo")
+    known = client.get_dataset(dataset).to_api_repr()
+    insensitive = Dataset.from_api_repr({**known, "defaultCollation": "und:ci"})
+    monkeypatch.setattr(client, "get_dataset", lambda *_, **__: insensitive)
+    with pytest.raises(ConfigurationError, match=r"collation und:ci.*Nothing was changed"):
+        hook.dataset_location(DatasetName.parse(dataset))
 
 
 def test_a_table_can_be_told_to_go_by_itself(hook: WarehouseHook, table: TableName) -> None:
