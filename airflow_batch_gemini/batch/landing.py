@@ -139,17 +139,22 @@ def same_configuration(ours: object, theirs: object) -> bool:
     """Return whether the job that exists does what was asked.
 
     BigQuery fills in defaults and writes numbers as strings, so everything we said must be there as we said it,
-    and what we did not say may be anything.
+    and what we did not say may be anything. What we said and is the default anyway it may leave out.
     """
     if isinstance(ours, Mapping):
         return isinstance(theirs, Mapping) and all(
-            key in theirs and same_configuration(value, theirs[key]) for key, value in ours.items()
+            same_configuration(value, theirs[key]) if key in theirs else _DEFAULTS.get(key) == _scalar(value)
+            for key, value in ours.items()
         )
     if isinstance(ours, (list, tuple)):
         if not isinstance(theirs, (list, tuple)) or len(ours) != len(theirs):
             return False
         return all(same_configuration(mine, other) for mine, other in zip(ours, theirs, strict=True))
     return _scalar(ours) == _scalar(theirs)
+
+
+_DEFAULTS: Mapping[str, str] = {"maxBadRecords": "0", "mode": "NULLABLE"}
+"""Source: REST reference, ``JobConfigurationLoad`` and ``TableFieldSchema``. Nobody promises that they are repeated."""
 
 
 def _scalar(value: object) -> str:

@@ -126,6 +126,17 @@ def test_a_job_is_the_same_when_it_does_all_that_was_asked(theirs: Any, same: bo
     assert same_configuration(QUERY, theirs) is same
 
 
+@pytest.mark.parametrize(("most", "same"), [(0, True), (3, False)])
+def test_what_is_the_default_anyway_need_not_be_repeated(most: int, same: bool) -> None:
+    """Else a load that goes on after a deferral would take its own job for somebody else's."""
+    target = DatasetName("p", "d").table("t")
+    asked = load_predictions([GcsUri.parse("gs://my-bucket/a")], target, max_corrupt_lines=most)
+    fields = [{"name": one["name"], "type": one["type"]} for one in asked["load"]["schema"]["fields"]]
+    theirs = {"load": {**asked["load"], "schema": {"fields": fields}}}
+    del theirs["load"]["maxBadRecords"]
+    assert same_configuration(asked, theirs) is same
+
+
 def test_lists_are_the_same_only_element_by_element() -> None:
     """A load of two files is not a load of one."""
     one, two = {"a": ["x"]}, {"a": ["x", "y"]}
