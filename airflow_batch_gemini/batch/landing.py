@@ -139,11 +139,12 @@ def same_configuration(ours: object, theirs: object) -> bool:
     """Return whether the job that exists does what was asked.
 
     BigQuery fills in defaults and writes numbers as strings, so everything we said must be there as we said it,
-    and what we did not say may be anything. What we said and is the default anyway it may leave out.
+    and what we did not say may be anything. What we said and is the default anyway, or nothing, it may
+    leave out.
     """
     if isinstance(ours, Mapping):
         return isinstance(theirs, Mapping) and all(
-            same_configuration(value, theirs[key]) if key in theirs else _DEFAULTS.get(key) == _scalar(value)
+            same_configuration(value, theirs[key]) if key in theirs else _says_nothing(key, value)
             for key, value in ours.items()
         )
     if isinstance(ours, (list, tuple)):
@@ -155,6 +156,12 @@ def same_configuration(ours: object, theirs: object) -> bool:
 
 _DEFAULTS: Mapping[str, str] = {"maxBadRecords": "0", "mode": "NULLABLE"}
 """Source: REST reference, ``JobConfigurationLoad`` and ``TableFieldSchema``. Nobody promises that they are repeated."""
+
+
+def _says_nothing(key: str, value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(_says_nothing(inner, one) for inner, one in value.items())
+    return value is None or value == [] or _DEFAULTS.get(key) == _scalar(value)
 
 
 def _scalar(value: object) -> str:

@@ -31,6 +31,7 @@ from airflow_batch_gemini.batch.loading import (
 )
 from airflow_batch_gemini.batch.manifest import Identity, Manifest, Part
 from airflow_batch_gemini.batch.names import DatasetName, GcsUri, TableName
+from airflow_batch_gemini.batch.parameters import job_parameters
 from airflow_batch_gemini.batch.parts import MAX_BYTES
 from airflow_batch_gemini.batch.resuming import Lost, Resumed, Stored, why_not
 from airflow_batch_gemini.exceptions import OutputError
@@ -135,6 +136,16 @@ def test_what_is_the_default_anyway_need_not_be_repeated(most: int, same: bool) 
     theirs = {"load": {**asked["load"], "schema": {"fields": fields}}}
     del theirs["load"]["maxBadRecords"]
     assert same_configuration(asked, theirs) is same
+
+
+def test_a_parameter_that_is_nothing_need_not_be_repeated() -> None:
+    """JSON leaves out a null and an empty list; a value that is gone is another job."""
+    given = {"a": {"value": None, "type": "DATE"}, "b": {"value": [], "type": "ARRAY<INT64>"}, "c": "x"}
+    asked = job_parameters(given)
+    *nothing, last = [{**one, "parameterValue": {}} for one in asked["queryParameters"]]
+    del nothing[0]["parameterValue"]
+    assert same_configuration(asked, {**asked, "queryParameters": [*nothing, asked["queryParameters"][-1]]})
+    assert not same_configuration(asked, {**asked, "queryParameters": [*nothing, last]})
 
 
 def test_lists_are_the_same_only_element_by_element() -> None:
