@@ -149,6 +149,28 @@ OF_SCHEMAS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "objects": ({"type": "ARRAY", "items": LINE_ITEM}, [[], [{"sku": "a"}], [{}], [{"sku": "a", "tags": [1]}], {}]),
     "lists": ({"type": "ARRAY", "items": {"type": "ARRAY"}}, [[], [[1]], 1]),
     "free": ({"type": "OBJECT"}, [{}, {"a": 1}, []]),
+    **{
+        f"{name}_or_none": ({**schema, "nullable": True}, [None, "null", good, []])
+        for name, schema, good in [
+            ("word", {"type": "STRING", "enum": ["good", "bad"]}, "good"),
+            ("text", {"type": "STRING"}, "x"),
+            ("number", {"type": "INTEGER"}, 5),
+            ("list", {"type": "ARRAY", "items": {"type": "INTEGER"}}, [1]),
+            ("object", LINE_ITEM, {"sku": "a"}),
+            ("free", {"type": "OBJECT"}, {"a": 1}),
+        ]
+    },
+    "anything": (
+        {
+            "type": "OBJECT",
+            "properties": {
+                "any": {"description": "of any type"},
+                "either": {"anyOf": [{"type": "STRING", "nullable": True}, {"type": "INTEGER"}]},
+            },
+            "required": ["any", "either"],
+        },
+        [{"any": None, "either": None}, {"any": 1, "either": "x"}, {"any": 1}, {}],
+    ),
     "any": ({"anyOf": [{"type": "STRING"}, {"type": "OBJECT"}]}, [{}, "x", 1]),
     "odd_names": (
         {

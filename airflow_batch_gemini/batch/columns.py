@@ -88,6 +88,8 @@ class Typed:
     fields: tuple[Field, ...] = ()
     alone: bool = False
     """The only field is the answer itself."""
+    nullable: bool = False
+    """The answer as a whole may be ``null``; then all columns are."""
 
 
 NO_COLUMNS = Typed()
@@ -105,9 +107,9 @@ def typed(schema: Mapping[str, Any] | None, *, taken: Iterable[str]) -> Typed:
     root = _field(schema, member=None, name=ALONE, required=False, depth=0)
     alone = root.kind is not Kind.STRUCT
     if root.kind is Kind.JSON and shape_of(schema) is Shape.OBJECT:
-        return NO_COLUMNS
+        return Typed(nullable=root.nullable)
     fields = (root,) if alone else _renamed(root.fields, frozenset(name.casefold() for name in taken))
-    return Typed(fields=_bounded(fields), alone=alone)
+    return Typed(fields=_bounded(fields), alone=alone, nullable=root.nullable)
 
 
 def column(field: Field) -> Column:
@@ -141,7 +143,7 @@ def _field(schema: Mapping[str, Any], *, member: str | None, name: str, required
         name=name,
         kind=Kind.JSON,
         required=required,
-        nullable=schema.get("nullable") is True,
+        nullable=_may_be_null(schema),
         description=str(schema.get("description", ""))[:_MAX_DESCRIPTION],
     )
     if "anyOf" in schema or depth > MAX_DEPTH:
@@ -158,6 +160,17 @@ def _field(schema: Mapping[str, Any], *, member: str | None, name: str, required
     if word == "STRING":
         kind = _FORMATS.get(str(schema.get("format")), Kind.STRING) if "enum" not in schema else Kind.STRING
     return replace(plain, kind=kind, words=_words(schema.get("enum"), kind))
+
+
+def _may_be_null(schema: Mapping[str, Any]) -> bool:
+    """Also where an alternative says so, or nothing says what the value is."""
+    alternatives = schema.get("anyOf", ())
+    says_nothing = not {"type", "anyOf", "properties", "items", "enum"} & set(schema)
+    return (
+        schema.get("nullable") is True
+        or says_nothing
+        or any(isinstance(one, Mapping) and _may_be_null(one) for one in alternatives)
+    )
 
 
 def _fields(schema: Mapping[str, Any], depth: int) -> tuple[Field, ...]:

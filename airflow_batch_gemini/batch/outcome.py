@@ -108,10 +108,11 @@ def read_line(line: Line, shape: Shape, request: Any = None, columns: Typed = NO
     """
     response, status = line.response, line.status or ""
     text, error = text_of(response), row_error(status)
-    said = _said(response, text, shape)
+    said = _said(response, text, shape, nullable=columns.nullable)
     wrong = _misfit(response, said, columns)
+    fits = (said is None and columns.nullable) or _is(said, shape)
     outcome, reason = (
-        _judge_vector(response) if shape is Shape.VECTOR else _judge(response, said, shape, wrong)
+        _judge_vector(response) if shape is Shape.VECTOR else _judge(response, said, shape, wrong, fits=fits)
     )
     verified = is_echo_of(line.echo, request)
     if status:
@@ -130,7 +131,9 @@ def read_line(line: Line, shape: Shape, request: Any = None, columns: Typed = NO
         retryable=_retryable(outcome, error.code),
         text=text,
         answer=said if good and said is not NOTHING else None,
-        values=values(said, columns) if good and not calls_of(response) else no_values(columns),
+        values=values(said, columns)
+        if good and said is not None and not calls_of(response)
+        else no_values(columns),
         finish_reason=finish_reason(response),
         model_version=scalar(response, "modelVersion"),
         tokens=tokens_of(response, shape),
@@ -158,9 +161,12 @@ def classify(
 
 
 def _judge(
-    response: Any, said: Any, shape: Shape, wrong: tuple[str, str] | None
+    response: Any, said: Any, shape: Shape, wrong: tuple[str, str] | None, *, fits: bool
 ) -> tuple[Outcome, str | None]:
-    """Judge a response by the first case that is true."""
+    """Judge a response by the first case that is true.
+
+    :param fits: whether what it says is of the right shape.
+    """
     block = scalar(response, "promptFeedback", "blockReason") or None
     finish = finish_reason(response)
     cases: list[tuple[bool, Outcome, str | None]] = [
@@ -173,7 +179,7 @@ def _judge(
         (text_of(response) is None, Outcome.FAILED, "NO_CONTENT"),
         (shape is Shape.TEXT or bool(calls_of(response)), Outcome.SUCCEEDED, None),
         (said is NOTHING, Outcome.INVALID, "NOT_JSON"),
-        (not _is(said, shape), Outcome.INVALID, f"NOT_{shape.name}"),
+        (not fits, Outcome.INVALID, f"NOT_{shape.name}"),
         (wrong is not None, Outcome.INVALID, wrong and wrong[0]),
         (True, Outcome.SUCCEEDED, None),
     ]
@@ -214,21 +220,25 @@ def _is(value: Any, shape: Shape) -> bool:
     )
 
 
-def _said(response: Any, text: str | None, shape: Shape) -> Any:
+def _said(response: Any, text: str | None, shape: Shape, *, nullable: bool) -> Any:
     """Return what a response says as JSON: a vector, the functions to call, or what the text is.
 
-    An enum's bare word is a string. Who calls functions does not answer by the schema.
+    An enum's bare word is a string, ``null`` where it may be none. Who calls functions does not answer by the schema.
     """
     if shape is Shape.VECTOR:
         return at(response, "embedding", "values")
     if calls := calls_of(response):
         return calls
     value = NOTHING if shape is Shape.TEXT else parsed(text)
-    return text if shape is Shape.STRING and not isinstance(value, str) else value
+    if shape is not Shape.STRING or isinstance(value, str) or (value is None and nullable):
+        return value
+    return text
 
 
 def _misfit(response: Any, said: Any, columns: Typed) -> tuple[str, str] | None:
     """Only what is of the right shape is looked into."""
     if said is NOTHING or calls_of(response) or not (columns.alone or isinstance(said, dict)):
+        return None
+    if said is None and columns.nullable:
         return None
     return misfit(said, columns)

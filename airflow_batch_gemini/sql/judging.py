@@ -92,9 +92,10 @@ def checked(shape: Shape, columns: Typed) -> str:
     said = {
         Shape.TEXT: "calls",
         Shape.VECTOR: "vector",
-        Shape.STRING: "COALESCE(calls, IF(JSON_TYPE(parsed) = 'string', parsed, TO_JSON(text)))",
+        Shape.STRING: f"COALESCE(calls, IF({_is_one_of('parsed', shape, columns)}, parsed, TO_JSON(text)))",
     }.get(shape, "COALESCE(calls, parsed)")
-    fits = "said IS NOT NULL" if columns.alone else "JSON_TYPE(said) = 'object'"
+    some = "JSON_TYPE(said) != 'null'" if columns.nullable else "said IS NOT NULL"
+    fits = some if columns.alone else "JSON_TYPE(said) = 'object'"
     wrong = (
         f"IF(calls IS NULL AND {fits}, {typed.misfit(columns, 'said')}, NULL)" if columns.fields else _NO_TEXT
     )
@@ -102,12 +103,21 @@ def checked(shape: Shape, columns: Typed) -> str:
   FROM (SELECT *, {said} AS said FROM answers)"""
 
 
-def judged(shape: Shape) -> str:
+def _is_one_of(value: str, shape: Shape, columns: Typed) -> str:
+    """Whether a value is of the right shape, which ``null`` is where the schema lets the answer be none."""
+    return (
+        f"JSON_TYPE({value}) IN ('{shape}', 'null')"
+        if columns.nullable
+        else f"JSON_TYPE({value}) = '{shape}'"
+    )
+
+
+def judged(shape: Shape, columns: Typed) -> str:
     """Return a query of every line's outcome and reason, over ``checked``: the first case that is true."""
     cases = [
         ("verified = FALSE", Outcome.MISMATCHED, "'OTHER_REQUEST'"),
         ("status != ''", Outcome.FAILED, "COALESCE(error_status, 'ROW_ERROR')"),
-        *(_vector_cases() if shape is Shape.VECTOR else _text_cases(shape)),
+        *(_vector_cases() if shape is Shape.VECTOR else _text_cases(shape, columns)),
     ]
     outcome = "\n".join(f"      WHEN {when} THEN '{then}'" for when, then, _ in cases)
     reason = "\n".join(f"      WHEN {when} THEN {why}" for when, _, why in cases)
@@ -125,7 +135,7 @@ def judged(shape: Shape) -> str:
   FROM checked"""
 
 
-def _text_cases(shape: Shape) -> list[tuple[str, str, str]]:
+def _text_cases(shape: Shape, columns: Typed) -> list[tuple[str, str, str]]:
     blocked = ", ".join(string_literal(reason) for reason in BLOCKED_REASONS)
     cases = [
         ("block_reason IS NOT NULL", "blocked", "block_reason"),
@@ -146,7 +156,8 @@ def _text_cases(shape: Shape) -> list[tuple[str, str, str]]:
     if shape not in (Shape.TEXT, Shape.STRING):
         cases.append(("calls IS NULL AND parsed IS NULL", "invalid", "'NOT_JSON'"))
     if shape not in (Shape.TEXT, Shape.STRING, Shape.ANY):
-        cases.append((f"calls IS NULL AND JSON_TYPE(parsed) != '{shape}'", "invalid", f"'NOT_{shape.name}'"))
+        other = f"calls IS NULL AND NOT {_is_one_of('parsed', shape, columns)}"
+        cases.append((other, "invalid", f"'NOT_{shape.name}'"))
     cases.append(("misfit IS NOT NULL", "invalid", "SUBSTR(misfit, 1, STRPOS(misfit, ' ') - 1)"))
     return cases
 

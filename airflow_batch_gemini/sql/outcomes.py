@@ -72,7 +72,7 @@ def classify(
 ), checked AS (
 {judging.checked(shape, columns)}
 ), judged AS (
-{judging.judged(shape)}
+{judging.judged(shape, columns)}
 ), ranked AS (
 {judging.ranked()}
 )

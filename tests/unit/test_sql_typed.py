@@ -108,6 +108,29 @@ def test_whatever_the_schema_is_about(judge: Judge, name: str) -> None:
     assert judged(judge, schema, lines) == {}
 
 
+@pytest.mark.parametrize("name", [name for name in OF_SCHEMAS if name.endswith("_or_none")])
+def test_an_answer_that_may_be_none_is_no_error_when_it_is(name: str) -> None:
+    """It would be asked for again, and paid for again, for ever."""
+    schema, answers = OF_SCHEMAS[name]
+    columns = typed(schema, taken=TAKEN)
+    readings = reference(
+        {str(n): said(json.dumps(one)) for n, one in enumerate(answers)}, shape_of(schema), columns
+    )
+    assert [readings[place].outcome.value for place in "02"] == ["succeeded", "succeeded"]
+    assert readings["0"].answer is None
+    assert not any(readings["0"].values.values())
+
+
+def test_a_property_of_any_type_may_be_null() -> None:
+    """Where a schema, or an alternative of it, lets it be."""
+    schema, answers = OF_SCHEMAS["anything"]
+    columns = typed(schema, taken=TAKEN)
+    readings = reference(
+        {str(n): said(json.dumps(one)) for n, one in enumerate(answers)}, Shape.OBJECT, columns
+    )
+    assert [reading.path for reading in readings.values()] == [None, None, "$.either", "$.any"]
+
+
 def test_functions_that_are_called_are_the_answer_and_fill_no_column(judge: Judge) -> None:
     """Nothing of them can fail to fit."""
     lines = {
