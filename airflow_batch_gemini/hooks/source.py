@@ -173,6 +173,10 @@ def parquet_batches(
         )
         columns = tuple(file.schema_arrow.names)
         wanted = [name for name in columns if wanted is None or name in wanted]
+        if len(set(wanted)) < len(wanted):
+            raise SourceError(
+                f"{source} has a column name twice that is needed. Nothing was sent; correct the file."
+            )
         number = 1
         for batch in file.iter_batches(batch_size=_batch_rows(file), columns=wanted):
             rows = _in_microseconds(batch).to_pylist()

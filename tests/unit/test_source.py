@@ -97,6 +97,16 @@ def test_what_is_no_parquet_is_told() -> None:
         list(parquet_batches(io.BytesIO(b"text"), source="f"))
 
 
+def test_a_parquet_column_that_is_there_twice_is_refused_where_it_is_needed() -> None:
+    """Nobody can say which of the two is meant; a row would get either."""
+    data = io.BytesIO()
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["key", "v", "v"])
+    pq.write_table(twice, data)
+    with pytest.raises(SourceError, match="f has a column name twice"):
+        list(parquet_batches(data, source="f", wanted=["key", "v"]))
+    assert [batch.rows for batch in parquet_batches(data, source="f", wanted=["key"])] == [[{"key": "a"}]]
+
+
 @pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01", "2026-11-30"])
 def test_times_that_spark_wrote_are_read_in_every_year(day: str) -> None:
     """Its INT96 reaches beyond nanoseconds, and ``9999-12-31`` is a common word for never."""
