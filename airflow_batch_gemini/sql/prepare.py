@@ -139,8 +139,12 @@ def _sliced(table: TableName, limits: Limits, largest: int) -> str:
 
 def create_table(table: TableName) -> str:
     """Return the beginning of a statement that replaces a table of a batch, which expires by itself."""
-    expires = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRES_AFTER_DAYS} DAY)"
-    return f"CREATE OR REPLACE TABLE {table.sql} OPTIONS (expiration_timestamp = {expires}) AS"
+    return f"CREATE OR REPLACE TABLE {table.sql} OPTIONS (expiration_timestamp = {expiration()}) AS"
+
+
+def expiration() -> str:
+    """Return the expression for when a table of requests expires that is made now."""
+    return f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRES_AFTER_DAYS} DAY)"
 
 
 def _subquery(sql: str) -> str:

@@ -22,14 +22,21 @@ def analyse() -> Any:
     """Analyse a statement with the source table in the catalog."""
     googlesql.load()
     from zetasql.api import Analyzer, CatalogBuilder, TableBuilder
-    from zetasql.types import AnalyzerOptions, LanguageFeature, LanguageOptions, TypeKind
+    from zetasql.types import (
+        AnalyzerOptions,
+        LanguageFeature,
+        LanguageOptions,
+        TypeKind,
+        ZetaSQLBuiltinFunctionOptions,
+    )
 
     language = LanguageOptions.maximum_features()
     language.supported_statement_kinds = []
     # BigQuery has it; the open-source analyzer keeps it behind a switch.
     language.enabled_language_features.append(LanguageFeature.FEATURE_CREATE_TABLE_CLONE)
     table = TableBuilder(str(SOURCE)).add_column("key", TypeKind.TYPE_STRING).build()
-    catalog = CatalogBuilder("c").add_table(table).build()
+    functions = ZetaSQLBuiltinFunctionOptions(language_options=language)
+    catalog = CatalogBuilder("c").with_builtin_functions(functions).add_table(table).build()
     options = AnalyzerOptions(language_options=language)
     return lambda sql: Analyzer.analyze_statement_static(sql, options, catalog)
 
@@ -40,8 +47,9 @@ def test_a_clone_is_a_create_table_statement_of_the_source(analyse: Any) -> None
     assert type(statement).__name__ == "ResolvedCreateTableStmt"
     assert list(statement.name_path) == [str(TARGET)]
     assert "IF NOT EXISTS" in clone_table(SOURCE, TARGET, description="")
-    [option] = statement.option_list
+    [option, expires] = statement.option_list
     assert (option.name, option.value.value.value.string_value) == ("description", "of gs://b/it's `one`\\")
+    assert expires.name == "expiration_timestamp"
 
 
 def test_a_copy_selects_all_there_is(analyse: Any) -> None:
@@ -50,6 +58,7 @@ def test_a_copy_selects_all_there_is(analyse: Any) -> None:
     assert type(statement).__name__ == "ResolvedCreateTableAsSelectStmt"
     assert list(statement.name_path) == [str(TARGET)]
     assert [column.name for column in statement.output_column_list] == ["key"]
+    assert [option.name for option in statement.option_list] == ["description", "expiration_timestamp"]
     assert "IF NOT EXISTS" in copy_table(SOURCE, TARGET, description="")
 
 
