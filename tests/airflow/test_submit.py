@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from email.utils import format_datetime
 from functools import partial
@@ -389,6 +390,10 @@ def test_a_table_is_cloned_for_its_job_and_the_clone_of_a_dead_attempt_is_droppe
     assert (exists(clone), exists(dropped), clone != dropped) == (True, False, True)
     assert tables.ledger().destination_uri == job.output_uri
     assert job.output_uri.endswith("_00000_e2")
+    with closing(WarehouseHook()) as warehouse:
+        expires = warehouse.client("demo").get_table(job.input_uri.removeprefix("bq://")).expires
+    assert expires is not None
+    assert (expires - dt.datetime.now(tz=dt.UTC)).days == 29
 
 
 def outputs(storage: WorkspaceHook) -> JobOutputs:

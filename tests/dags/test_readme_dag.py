@@ -89,9 +89,9 @@ def test_the_dag_of_the_readme_embeds_every_review_once(shop: LocalCloud) -> Non
     billed = shop.stats()["billed_rows"]
     tasks = run("readme_embeddings.py", "embed_reviews")
     rows = rows_of(
-        "SELECT key, ARRAY(SELECT LAX_FLOAT64(n) FROM UNNEST(JSON_QUERY_ARRAY(answer)) AS n WITH OFFSET AS i ORDER BY i)"
-        " AS vector, text, "
-        "prompt_tokens, total_tokens, cost_usd FROM `my-project.shop.review_vectors` ORDER BY key"
+        "SELECT key, text, "
+        "ARRAY(SELECT LAX_FLOAT64(n) FROM UNNEST(JSON_QUERY_ARRAY(answer)) AS n WITH OFFSET AS i ORDER BY i) AS vector,"
+        " prompt_tokens, total_tokens, cost_usd FROM `my-project.shop.review_vectors` ORDER BY key"
     )
     errors = rows_of("SELECT key, outcome, code FROM `my-project.shop.review_vectors_errors`")
     assert [row["key"] for row in rows] == [str(n) for n in range(1, REVIEWS + 1) if n != EMPTY]
