@@ -205,6 +205,8 @@ class GeminiBatchPrepareOperator(BaseOperator):
                 manifest = self._on_storage(plan, hook, context)
             else:
                 manifest = self._in_bigquery(plan, hook, dataset)
+            if isinstance(manifest, AirflowSkipException):
+                raise manifest
             tables = plan.read if plan.table is None else [plan.table]
             tell(of_preparation(manifest, tables=tables, source_uri=self.source_uri), hook, self.log)
         self.log.info("Prepared %s: %s requests.", plan.workspace.folder, f"{manifest.rows:,}")
@@ -220,7 +222,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
         """Ask no more rows of a canary. ``execute`` goes on meanwhile, and may just be writing down an answer."""
         self._killed = True
 
-    def _on_storage(self, plan: Plan, hook: WorkspaceHook, context: Context) -> Manifest:
+    def _on_storage(
+        self, plan: Plan, hook: WorkspaceHook, context: Context
+    ) -> Manifest | AirflowSkipException:
         """Stream rows to request files."""
         from airflow_batch_gemini.operators._files import RequestFiles
 
@@ -246,7 +250,9 @@ class GeminiBatchPrepareOperator(BaseOperator):
             files.verify()
             return self._keep(plan, parts, files, outlook=outlook)
 
-    def _in_bigquery(self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName) -> Manifest:
+    def _in_bigquery(
+        self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName
+    ) -> Manifest | AirflowSkipException:
         """Let BigQuery make request tables; only names and counts come here."""
         from airflow_batch_gemini.operators._tables import RequestTables
 
@@ -303,15 +309,18 @@ class GeminiBatchPrepareOperator(BaseOperator):
         made: RequestFiles | RequestTables,
         *,
         outlook: Outlook,
-    ) -> Manifest:
+    ) -> Manifest | AirflowSkipException:
+        """Write the manifest, or return why there is nothing to send; then only rejected rows stay, for a look."""
         if not parts:
-            but = f", but for {made.rejected.rows:,} that break a rule" if made.rejected else ""
+            but = (
+                made.rejected and f", but for {made.rejected.rows:,} that break a rule ({made.rejected.uri})"
+            )
             why = (
-                f"All {made.answered:,} rows have the answers to the same requests in {plan.results} already{but}. "
-                "Nothing was sent."
+                f"All {made.answered:,} rows have the answers to the same requests in {plan.results} already"
+                f"{but or ''}. Nothing was sent."
             )
             self.log.info(why)  # Airflow folds the reason of a skip away
-            raise AirflowSkipException(why)
+            return AirflowSkipException(why)
         manifest = Manifest(
             identity=plan.identity,
             workspace=str(plan.workspace.folder),

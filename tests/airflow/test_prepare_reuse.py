@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,30 @@ def test_a_batch_with_nothing_new_is_skipped_and_leaves_nothing_behind(
     left = batches.place.storage.list(GcsUri.parse(f"gs://{batches.place.bucket}/gemini/dag/two"))
     assert [info.uri.rpartition("/")[2] for info in left] == ["preparing.json"]
     assert batches.place.tables() == tables
+
+
+def test_rows_that_break_a_rule_are_written_down_though_nothing_new_is_left_to_send(
+    batches: Batches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The batch is skipped, and the log says where they are."""
+    options = {"incremental": True, "results_table": batches.results, "on_lint": "drop"}
+    batches.run(ROWS, "one", **options)
+    capsys.readouterr()
+    with pytest.raises(AirflowSkipException, match=r"All 5 rows .* but for 1 that break a rule"):
+        batches.run([*ROWS, ("k" * 2000, "x")], "two", **options)
+    [uri] = re.findall(r"break a rule \((\S+)\)\. Nothing was sent", capsys.readouterr().out)
+    if uri.startswith("gs://"):
+        stored = batches.place.storage.read(GcsUri.parse(uri))
+        rows = stored and [json.loads(line) for line in stored.data.splitlines()]
+    else:
+        table = uri.removeprefix("bq://")
+        rows = list(
+            batches.place.warehouse.query_rows(
+                f"SELECT * FROM `{table}`", project="demo", location="us-central1"
+            )
+        )
+    assert rows is not None
+    assert [row["rule"] for row in rows] == ["GB123"]
 
 
 def test_a_batch_that_is_prepared_anew_does_not_take_its_own_answers_for_earlier_ones(
