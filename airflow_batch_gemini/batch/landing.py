@@ -24,9 +24,10 @@ _JOB_ID = re.compile(r"gemini_[a-z_]+_[0-9a-f]{32}_(?P<attempt>[0-9]+)")
 _QUOTED = re.compile(r"""(?:"|(?<!\w)')(?:.*["']|.*)""")
 """From the first quotation mark to the last, or to the end where BigQuery cut it off; the one in "couldn't" is none."""
 _VALUE = re.compile(r"(\bvalue: ).*", re.IGNORECASE)
-_TRANSIENT_REASONS = frozenset(
-    {"backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"}
-    | {"rateLimitExceeded", "stopped", "timeout", "resourcesExceeded"}
+_RATE_REASONS = frozenset({"rateLimitExceeded", "jobRateLimitExceeded"})
+_TRANSIENT_REASONS = _RATE_REASONS | frozenset(
+    {"backendError", "internalError", "jobBackendError", "jobInternalError"}
+    | {"stopped", "timeout", "resourcesExceeded"}
 )
 _CONCURRENT = re.compile(r"concurrent update|could not serialize", re.IGNORECASE)
 
@@ -92,6 +93,11 @@ class JobOutcome:
     def failed(self) -> bool:
         """Whether the job ended without success."""
         return self.reason is not None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it only came too soon after others: seconds later it may well succeed."""
+        return self.reason in _RATE_REASONS
 
     def sentence(self, job: WarehouseJob) -> str:
         """Say how *job* failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from airflow_batch_gemini.operators._answered import Reuse
 
 _MAX_STATEMENT_SECONDS = 6 * 3600.0
+_PAUSES = (5.0, 10.0, 20.0)
+"""Seconds before a statement is tried again that came too soon: BigQuery lets a table be replaced five times in ten
+seconds, and the statements of a preparation take less where rows are few."""
 _QUERY = "the query"
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -262,19 +266,24 @@ class RequestTables:
         return self._run(statement, parameters)
 
     def _run(self, statement: str, parameters: Mapping[str, Any] = _NONE) -> JobOutcome:
-        job = self._hook.ensure_job(
-            configuration={"query": {"query": statement, "useLegacySql": False, **parameters}},
-            purpose="prepare",
-            salt=self._salt,
-            project=self._project,
-            location=self._location,
-            failure=SourceError,
-        )
-        outcome = self._hook.until_done(job, timeout=_MAX_STATEMENT_SECONDS, failure=ServiceError)
-        if outcome.failed:
-            failure = ServiceError if outcome.transient else SourceError
-            raise failure(f"{outcome.sentence(job)} Nothing was sent.")
-        return outcome
+        for pause in (*_PAUSES, None):
+            job = self._hook.ensure_job(
+                configuration={"query": {"query": statement, "useLegacySql": False, **parameters}},
+                purpose="prepare",
+                salt=self._salt,
+                project=self._project,
+                location=self._location,
+                failure=SourceError,
+            )
+            outcome = self._hook.until_done(job, timeout=_MAX_STATEMENT_SECONDS, failure=ServiceError)
+            if not outcome.failed:
+                return outcome
+            if pause is None or not outcome.limited:
+                break
+            self._log.info("%s Trying again in %.0f s.", outcome.sentence(job), pause)
+            time.sleep(pause)
+        failure = ServiceError if outcome.transient else SourceError
+        raise failure(f"{outcome.sentence(job)} Nothing was sent.")
 
     def _rows(self, sql: str) -> Iterator[dict[str, Any]]:
         return self._hook.query_rows(sql, project=self._project, location=self._location)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from prepare_side import JSONL, ROWS, SQL, TEMPLATE, KilledError, Place, Ti, exp
 
 from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate, Media, Turn
 from airflow_batch_gemini.batch import rows as reading
-from airflow_batch_gemini.batch.landing import outcome_of_error
+from airflow_batch_gemini.batch.landing import JobOutcome, outcome_of_error
 from airflow_batch_gemini.batch.names import GcsUri, TableName
 from airflow_batch_gemini.batch.parts import Slice
 from airflow_batch_gemini.batch.ref import BatchRef
@@ -37,7 +38,7 @@ from airflow_batch_gemini.exceptions import (
 from airflow_batch_gemini.hooks import _storage, workspace
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-from airflow_batch_gemini.operators import _rows
+from airflow_batch_gemini.operators import _rows, _tables
 from airflow_batch_gemini.operators._files import RequestFiles
 from airflow_batch_gemini.operators._tables import RequestTables
 from airflow_batch_gemini.operators.prepare import GeminiBatchPrepareOperator
@@ -582,6 +583,28 @@ def test_a_bigquery_that_stumbles_asks_for_a_retry(place: Place, monkeypatch: py
     monkeypatch.setattr(WarehouseHook, "until_done", lambda *_, **__: outcome_of_error("backendError", "x"))
     with pytest.raises(ServiceError, match="backendError"):
         place.prepare(sql=SQL, requests_dataset=place.dataset)
+
+
+@pytest.mark.parametrize(("failures", "good"), [(2, True), (9, False)])
+def test_a_statement_that_came_too_soon_is_tried_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, failures: int, good: bool
+) -> None:
+    """BigQuery lets one table be replaced five times in ten seconds; a table of few rows is made faster than that."""
+    until_done, pauses = WarehouseHook.until_done, list[float]()
+    limited = outcome_of_error("rateLimitExceeded", "too many table update operations")
+
+    def too_soon(self: WarehouseHook, *args: Any, **kwargs: Any) -> JobOutcome:
+        return limited if len(pauses) < failures else until_done(self, *args, **kwargs)
+
+    monkeypatch.setattr(_tables, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(WarehouseHook, "until_done", too_soon)
+    if good:
+        assert place.prepare(sql=SQL, requests_dataset=place.dataset).rows
+        assert pauses == [5.0, 10.0]
+    else:
+        with pytest.raises(ServiceError, match="too many table update operations"):
+            place.prepare(sql=SQL, requests_dataset=place.dataset)
+        assert pauses[:3] == [5.0, 10.0, 20.0]
 
 
 def test_an_endpoint_that_is_not_local_gets_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
