@@ -122,7 +122,7 @@ def _part(
         rows=size.rows,
         input_tokens=paid_in,
         output_tokens=paid_out,
-        usd=None if price is None else _usd(price, paid_in, paid_out, _long(base)),
+        usd=None if price is None else _usd(price, paid_in, paid_out, base),
     )
 
 
@@ -150,17 +150,18 @@ def _longest(base: Sequence[Reading]) -> Tokens:
     return Tokens(sum(min(one, LEAST_OUTPUT) for one in most) / len(most), mean, mean)
 
 
-def _long(base: Sequence[Reading]) -> Share:
-    """Return how much is in prompts that cost the price of long ones."""
-    long = [one.input_tokens.expected for one in base if one.input_tokens.expected > LONG_CONTEXT]
-    total = sum(one.input_tokens.expected for one in base)
-    return Share(sum(long) / total, len(long) / len(base)) if long else Share(0.0, 0.0)
+def _long(base: Sequence[Reading], bound: str) -> Share:
+    """Return how much is in prompts that cost the price of long ones, if each has the tokens of *bound*."""
+    tokens = [getattr(one.input_tokens, bound) for one in base]
+    long = [one for one in tokens if one > LONG_CONTEXT]
+    return Share(sum(long) / sum(tokens), len(long) / len(base)) if long else Share(0.0, 0.0)
 
 
-def _usd(price: Price, paid_in: Tokens, paid_out: Tokens, long: Share) -> Usd:
+def _usd(price: Price, paid_in: Tokens, paid_out: Tokens, base: Sequence[Reading]) -> Usd:
     short_rates, long_rates = price.rates(long=False), price.rates(long=True)
     sums = []
     for bound in _BOUNDS:
+        long = _long(base, bound)
         prompt, output = round(getattr(paid_in, bound)), round(getattr(paid_out, bound))
         long_prompt, long_output = round(prompt * long.tokens), round(output * long.rows)
         nano = (prompt - long_prompt) * short_rates.prompt + long_prompt * long_rates.prompt
