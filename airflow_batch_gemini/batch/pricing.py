@@ -123,9 +123,7 @@ def price_of(model: str, override: Price | Mapping[str, Any] | None = None) -> P
 
 def _parsed(override: Mapping[str, Any]) -> Price:
     try:
-        values: dict[str, Any] = {
-            key: value if key == "date" or value is None else _usd(value) for key, value in override.items()
-        }
+        values = {key: _value(key, value) for key, value in override.items()}
         return Price(**{"date": GIVEN, **values})
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
@@ -133,6 +131,12 @@ def _parsed(override: Mapping[str, Any]) -> Price:
             f"price= wants USD per million tokens, like {{'input': 1.5, 'output': 9}} (known: {known}): {error}. "
             "Nothing was sent."
         ) from error
+
+
+def _value(name: str, value: object) -> Any:
+    if name == "date":
+        return GIVEN if value is None else str(value)
+    return None if value is None and name.startswith("long_") else _usd(value)
 
 
 def _usd(value: object) -> Decimal:

@@ -85,7 +85,9 @@ def test_few_long_prompts_among_short_ones_are_priced_apart() -> None:
 def test_prompts_that_may_be_long_cost_the_price_of_long_ones_at_most() -> None:
     """Taken at four bytes a token they are short; what they may have is what a budget is kept by."""
     pro = PRICES["gemini-2.5-pro"]
-    found = estimated([line(4 * 150_000)] * 3, model="gemini-2.5-pro", price=pro, output=OutputTokens(7, 7, 7))
+    found = estimated(
+        [line(4 * 150_000)] * 3, model="gemini-2.5-pro", price=pro, output=OutputTokens(7, 7, 7)
+    )
     sums = [cost(pro, prompt=round(150_000 * share), output=7) for share in (0.6, 1.0, 1.6)]
     assert found.usd == Usd(*(3 * one for one in sums if one is not None))
     assert found.usd.high == Decimal("0.900157500")

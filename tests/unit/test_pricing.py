@@ -110,6 +110,7 @@ def test_the_cost_is_exact_to_the_billionth(prompt: int, cached: int, output: in
             {"input": 1, "output": 2, "long_input": 3, "long_output": None, "date": "2027-01"},
             Price(input=Decimal(1), output=Decimal(2), long_input=Decimal(3), date="2027-01"),
         ),
+        ({"input": 1, "output": 2, "date": None}, Price(input=Decimal(1), output=Decimal(2), date="given")),
         (FLASH, FLASH),
     ],
 )
@@ -123,6 +124,8 @@ def test_a_user_may_know_better(given: Any, price: Price) -> None:
     [
         {},
         {"input": 1},
+        {"input": None, "output": 1},
+        {"input": 1, "output": None},
         {"input": "cheap", "output": 1},
         {"input": -1, "output": 1},
         {"input": "NaN", "output": 1},
