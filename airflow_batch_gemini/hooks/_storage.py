@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -60,10 +60,15 @@ class ObjectWriter:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
-        self._upload = self._thread.submit(self._chunks.taken_by, upload)
+        self._whole = upload
+        self._upload: Future[None] = Future()
         self.size = 0
         self.info: ObjectInfo | None = None
         """What was written, once it is."""
+
+    def begin(self) -> None:
+        """Start the thread. Whatever is raised from here on, even by this, is followed by :meth:`stop`."""
+        self._upload = self._thread.submit(self._chunks.taken_by, self._whole)
 
     def write(self, data: bytes) -> int:
         """Append *data*; wait while two chunks are on their way, and raise what went wrong with them."""
@@ -85,10 +90,11 @@ class ObjectWriter:
         self._upload.result()
         self._thread.shutdown()
 
-    def stop(self) -> None:
-        """Wait for the chunk that is on its way, whatever becomes of it, and send no more."""
+    def stop(self) -> bool:
+        """Wait for the chunk that is on its way, and send no more; return whether everything had arrived by then."""
         self._chunks.break_off()
         self._thread.shutdown()
+        return self._upload.done() and self._upload.exception() is None
 
     def _pend(self, data: bytes) -> None:
         self._pending.append(data)

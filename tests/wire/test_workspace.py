@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import google_crc32c
@@ -105,6 +107,46 @@ def test_a_stream_that_breaks_off_leaves_nothing(hook: WorkspaceHook, written: i
         raise KeyboardInterrupt
     del out
     gc.collect()
+    assert hook.stat(FOLDER / "half.bin") is None
+
+
+def uploading() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("upload")]
+
+
+def test_a_stream_that_is_stopped_as_it_begins_leaves_no_thread(
+    hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task's time may be over while the thread starts; one that waits for ever keeps its process alive."""
+    submit = ThreadPoolExecutor.submit
+
+    def stopped(self: ThreadPoolExecutor, *work: Any) -> Any:
+        submit(self, *work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", stopped)
+    with pytest.raises(KeyboardInterrupt), hook.writer(FOLDER / "half.bin"):
+        pytest.fail("it began")
+    assert uploading() == []
+    assert hook.stat(FOLDER / "half.bin") is None
+
+
+@pytest.mark.parametrize("written", [10, _storage.CHUNK_BYTES])
+def test_a_stream_that_is_stopped_while_its_last_chunk_arrives_leaves_nothing(
+    hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """It may be whole by then; what was there before is not brought back, and nobody takes it for what it was."""
+    result, waits = Future.result, []
+
+    def stopped(self: Future[Any], timeout: float | None = None) -> Any:
+        waits.append(result(self, timeout))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", stopped)
+    with pytest.raises(KeyboardInterrupt), hook.writer(FOLDER / "half.bin") as out:
+        out.write(b"x" * written)
+    assert waits == [None]
+    assert uploading() == []
     assert hook.stat(FOLDER / "half.bin") is None
 
 
