@@ -77,9 +77,10 @@ def _hooks(gcp_conn_id: str, fate: str) -> tuple[GeminiBatchHook, WorkspaceHook]
 
 def cloud_storage(gcp_conn_id: str, *, fate: str) -> WorkspaceHook:
     """Return the hook for ``gs://``, whose connection has credentials."""
+    from airflow_batch_gemini.hooks._vertex import translated
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
-    with connection_known(gcp_conn_id, fate=fate):
+    with connection_known(gcp_conn_id, fate=fate), translated("Reading the connection's credentials"):
         hook = WorkspaceHook(gcp_conn_id=gcp_conn_id)
         hook.get_credentials_and_project_id()  # it keeps them
     return hook
@@ -87,9 +88,8 @@ def cloud_storage(gcp_conn_id: str, *, fate: str) -> WorkspaceHook:
 
 @contextmanager
 def connection_known(gcp_conn_id: str, *, fate: str) -> Iterator[None]:
-    """Say what to do where Airflow does not know the connection, or nobody can read its credentials."""
+    """Say what to do where Airflow does not know the connection, or cannot make anything of it."""
     from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-    from google.auth.exceptions import GoogleAuthError
 
     try:
         yield
@@ -100,8 +100,8 @@ def connection_known(gcp_conn_id: str, *, fate: str) -> Iterator[None]:
             f"Airflow knows no connection {gcp_conn_id}. {fate.rstrip('.')}; to use your own credentials set "
             f"AIRFLOW_CONN_{gcp_conn_id.upper()}=google-cloud-platform://"
         ) from error
-    except (AirflowException, GoogleAuthError, OSError, ValueError) as error:
+    except AirflowException as error:
         raise ServiceError(
-            f"The credentials of connection {gcp_conn_id} cannot be read ({type(error).__name__}: "
-            f"{str(error)[:300].rstrip('.')}). {fate.rstrip('.')}; correct the connection, or log in."
+            f"The credentials of connection {gcp_conn_id} cannot be read ({str(error)[:300].rstrip('.')}). "
+            f"{fate.rstrip('.')}; correct the connection."
         ) from error
