@@ -128,7 +128,7 @@ def test_vectors_cost_no_output() -> None:
         price=price_of("gemini-embedding-001"),
     )
     assert found.total.output_tokens == Tokens()
-    assert found.usd == Usd(*(Decimal(tokens * 75).scaleb(-9) for tokens in (600, 1000, 1600)))
+    assert found.usd == Usd(*(Decimal(tokens * 120).scaleb(-9) for tokens in (600, 1000, 1600)))
     assert "vectors" in found.table()
 
 
