@@ -186,7 +186,9 @@ def translated(doing: str) -> Iterator[None]:
         raise _of_status(error.response.status_code, str(error.response.reason), doing) from error
     except RetryError as error:
         cause = error.cause or error
-        raise _of_status(getattr(cause, "code", None), type(cause).__name__, doing) from error
+        answer = getattr(cause, "response", None)  # a step of an upload has no code of its own
+        status = getattr(cause, "code", None) or getattr(answer, "status_code", None)
+        raise _of_status(status, type(cause).__name__, doing) from error
     except (DataCorruption, GoogleAuthError, requests.RequestException, ConnectionError) as error:
         raise _of_status(None, type(error).__name__, doing) from error
 

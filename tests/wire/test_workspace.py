@@ -14,7 +14,7 @@ import pytest
 import requests
 from google.api_core.exceptions import NotFound, RetryError, ServiceUnavailable
 from google.auth.exceptions import TransportError
-from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from storage_server import Server
 
 from airflow_batch_gemini.batch.names import GcsUri
@@ -352,11 +352,18 @@ def test_without_an_override_the_client_talks_to_google(monkeypatch: pytest.Monk
     assert WorkspaceHook().client().api_endpoint == "https://storage.googleapis.com"
 
 
+def _answer(status: int) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = status
+    return answer
+
+
 @pytest.mark.parametrize(
     ("raised", "status"),
     [
         (ServiceUnavailable("busy"), 503),
         (RetryError("late", ServiceUnavailable("busy")), 503),
+        (RetryError("late", InvalidResponse(_answer(503), "Request failed")), 503),
         (RetryError("late", None), None),
         (TransportError("no token"), None),
         (requests.ConnectionError("reset"), None),
