@@ -56,6 +56,7 @@ def test_local_has_the_help_of_the_local_cloud(capsys: pytest.CaptureFixture[str
     "arguments",
     [
         ["estimate", "x.jsonl", "--model", "gemini-3.5-flash", "--price", "1.5", "nine"],
+        ["estimate", "x.jsonl", "--model", "gemini-3.5-flash", "--max-cost-usd", ""],
         ["jobs", "list", "--location", "us-central1", "--days", "99999999"],
         ["jobs", "list", "--location", "us-central1", "--days", "-1"],
         ["jobs", "list", "--location", "us-central1", "--days", "0"],
