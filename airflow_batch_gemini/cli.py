@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,11 +13,16 @@ from airflow_batch_gemini.commands import estimate, jobs, lint, report
 
 _STOPPED = 130
 """What a shell expects of a command that was stopped by Ctrl-C."""
+_UNREAD = 141
+"""And of one whose reader has gone, like ``head``."""
 _LOCAL_NEEDS = ("duckdb", "sqlglot", "starlette", "uvicorn")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``gemini-batch COMMAND …`` and return the exit status: 0 done, 1 failed, 2 wrong arguments, 130 stopped."""
+    """Run ``gemini-batch COMMAND …`` and return the exit status.
+
+    0 done, 1 failed, 2 wrong arguments, 130 stopped, 141 nobody reads what is printed.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `local` keeps its own option parser, so that `python -m airflow_batch_gemini.local` and this are one thing.
     if arguments[:1] == ["local"]:
@@ -24,10 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if hasattr(options, "run"):
         try:
-            return int(options.run(options))
+            status = int(options.run(options))
+            print(end="", flush=True)
+        except BrokenPipeError:
+            # It is flushed once more when the process ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _UNREAD
         except KeyboardInterrupt:
             print("Stopped. What was done until then stays as it is.", file=sys.stderr)
             return _STOPPED
+        return status
     _parser().print_help()
     return 2
 

@@ -115,14 +115,14 @@ def _part(
     own = [one for one in readings if one.line.part == size.part]
     base = own if len(own) >= min(ENOUGH, size.rows) else list(readings)
     paid_in = _rounded(_scaled(base, size))
-    each = _longest(base) if output is None else output
+    each = _longest(base, size) if output is None else output
     paid_out = _rounded(each.times(size.rows, size.rows, size.rows))
     return PartEstimate(
         part=size.part,
         rows=size.rows,
         input_tokens=paid_in,
         output_tokens=paid_out,
-        usd=None if price is None else _usd(price, paid_in, paid_out, _long(base)),
+        usd=None if price is None else _usd(price, paid_in, paid_out, base),
     )
 
 
@@ -136,31 +136,38 @@ def _scaled(base: Sequence[Reading], size: PartSize) -> Tokens:
     factor = (size.size if by_bytes else size.rows) / known
     rate = total.expected / known
     off = [one.input_tokens.expected - rate * measure for one, measure in zip(base, measures, strict=True)]
-    unseen = max(1 - len(base) / size.rows, 0.0) if size.rows else 0.0
-    error = relative_error(off, total.expected) * unseen**0.5
+    error = relative_error(off, total.expected) * _unseen(base, size)
     return total.times(factor * max(1 - error, 0.0), factor, factor * (1 + error))
 
 
-def _longest(base: Sequence[Reading]) -> Tokens:
+def _longest(base: Sequence[Reading], size: PartSize) -> Tokens:
     """Return the longest answer, on average, which without a canary is what to expect."""
     most = [one.weight.most_output for one in base]
     if not most:
         return Tokens()
     mean = sum(most) / len(most)
-    return Tokens(sum(min(one, LEAST_OUTPUT) for one in most) / len(most), mean, mean)
+    error = relative_error([one - mean for one in most], sum(most)) * _unseen(base, size)
+    least = sum(min(one, LEAST_OUTPUT) for one in most) / len(most)
+    return Tokens(least, mean, mean * (1 + error))
 
 
-def _long(base: Sequence[Reading]) -> Share:
-    """Return how much is in prompts that cost the price of long ones."""
-    long = [one.input_tokens.expected for one in base if one.input_tokens.expected > LONG_CONTEXT]
-    total = sum(one.input_tokens.expected for one in base)
-    return Share(sum(long) / total, len(long) / len(base)) if long else Share(0.0, 0.0)
+def _unseen(base: Sequence[Reading], size: PartSize) -> float:
+    """Return by how much an error is smaller because a share of the rows was looked at: of all of them, nothing."""
+    return max(1 - len(base) / size.rows, 0.0) ** 0.5 if size.rows else 0.0
 
 
-def _usd(price: Price, paid_in: Tokens, paid_out: Tokens, long: Share) -> Usd:
+def _long(base: Sequence[Reading], bound: str) -> Share:
+    """Return how much is in prompts that cost the price of long ones, if each has the tokens of *bound*."""
+    tokens = [getattr(one.input_tokens, bound) for one in base]
+    long = [one for one in tokens if one > LONG_CONTEXT]
+    return Share(sum(long) / sum(tokens), len(long) / len(base)) if long else Share(0.0, 0.0)
+
+
+def _usd(price: Price, paid_in: Tokens, paid_out: Tokens, base: Sequence[Reading]) -> Usd:
     short_rates, long_rates = price.rates(long=False), price.rates(long=True)
     sums = []
     for bound in _BOUNDS:
+        long = _long(base, bound)
         prompt, output = round(getattr(paid_in, bound)), round(getattr(paid_out, bound))
         long_prompt, long_output = round(prompt * long.tokens), round(output * long.rows)
         nano = (prompt - long_prompt) * short_rates.prompt + long_prompt * long_rates.prompt

@@ -85,12 +85,16 @@ class ReadyMade:
 
     def _line(self, key: str, row: Row, line: bytes | None, place: str, found: Counter[str]) -> bytes:
         data, request = _taken(row, line, place)
-        for finding in self._linter.findings(data, request):
+        made = b"".join((_KEY, _escaped(key, place), b'","request":', data, b"}\n"))
+        too_large = len(made) > self._max_line
+        linter = (
+            FileLinter() if too_large else self._linter
+        )  # a request that is not sent says nothing of the others
+        for finding in linter.findings(data, request):
             if self._strict and finding.rule.severity == "error":
                 lint.refuse_row(finding.rule.id, row=place, key=key, path=finding.path, detail=finding.detail)
             found[finding.rule.id] += 1
-        made = b"".join((_KEY, _escaped(key, place), b'","request":', data, b"}\n"))
-        if len(made) > self._max_line:
+        if too_large:
             detail = f"{len(made):,} bytes where {self._max_line:,} fit"
             lint.refuse_row("GB108", row=place, key=key, detail=detail)
         return made

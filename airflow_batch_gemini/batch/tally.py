@@ -20,8 +20,8 @@ class Tally:
 
     outcomes: Mapping[str, int]
     tokens: Mapping[str, int]
-    cost_usd: Decimal
-    """Of the rows whose cost is known."""
+    cost_usd: Decimal | None
+    """Of the rows whose cost is known; ``None`` where there are answers, and that of none is."""
     without_tokens: int
     """Rows with an answer that does not say its tokens: their cost is unknown and not part of the sum."""
     lines: int
@@ -59,11 +59,13 @@ def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
     outcomes = {outcome.value: counted.get(outcome.value) for outcome in Outcome}
     had = [row for row in outcomes.values() if row is not None]
     costs = [Decimal(str(row["cost_usd"])) for row in had if row["cost_usd"] is not None]
+    tokens = {name: sum(whole(row[f"{name}_tokens"]) for row in had) for name in TOKENS}
+    without_tokens = sum(whole(row["without_tokens"]) for row in had)
     return Tally(
         outcomes={name: whole(row and row["row_count"]) for name, row in outcomes.items()},
-        tokens={name: sum(whole(row[f"{name}_tokens"]) for row in had) for name in TOKENS},
-        cost_usd=sum(costs, Decimal(0)),
-        without_tokens=sum(whole(row["without_tokens"]) for row in had),
+        tokens=tokens,
+        cost_usd=None if without_tokens and not tokens["prompt"] else sum(costs, Decimal(0)),
+        without_tokens=without_tokens,
         lines=whole(counted["lines"]["row_count"]),
         unknown=whole(counted["unknown"]["row_count"]) - sum(by_part["returned"].values()),
         unverified=whole(counted["unverified"]["row_count"]),

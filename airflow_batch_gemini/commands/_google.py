@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_batch_gemini.batch import names
-from airflow_batch_gemini.exceptions import ConfigurationError
+from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, ServiceError
 
 if TYPE_CHECKING:
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
@@ -76,22 +76,32 @@ def _hooks(gcp_conn_id: str, fate: str) -> tuple[GeminiBatchHook, WorkspaceHook]
 
 
 def cloud_storage(gcp_conn_id: str, *, fate: str) -> WorkspaceHook:
-    """Return the hook for ``gs://``."""
+    """Return the hook for ``gs://``, whose connection has credentials."""
+    from airflow_batch_gemini.hooks._vertex import translated
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
 
-    with connection_known(gcp_conn_id, fate=fate):
-        return WorkspaceHook(gcp_conn_id=gcp_conn_id)
+    with connection_known(gcp_conn_id, fate=fate), translated("Reading the connection's credentials"):
+        hook = WorkspaceHook(gcp_conn_id=gcp_conn_id)
+        hook.get_credentials_and_project_id()  # it keeps them
+    return hook
 
 
 @contextmanager
 def connection_known(gcp_conn_id: str, *, fate: str) -> Iterator[None]:
-    """Say what to do where Airflow does not know the connection."""
-    from airflow.sdk.exceptions import AirflowNotFoundException
+    """Say what to do where Airflow does not know the connection, or cannot make anything of it."""
+    from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
     try:
         yield
+    except GeminiBatchError:
+        raise
     except AirflowNotFoundException as error:
         raise ConfigurationError(
             f"Airflow knows no connection {gcp_conn_id}. {fate.rstrip('.')}; to use your own credentials set "
             f"AIRFLOW_CONN_{gcp_conn_id.upper()}=google-cloud-platform://"
+        ) from error
+    except AirflowException as error:
+        raise ServiceError(
+            f"The credentials of connection {gcp_conn_id} cannot be read ({str(error)[:300].rstrip('.')}). "
+            f"{fate.rstrip('.')}; correct the connection."
         ) from error

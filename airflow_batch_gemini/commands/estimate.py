@@ -70,7 +70,8 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar=("INPUT", "OUTPUT"),
         help="USD per million tokens at the standard rate (default: the list of this package)",
     )
-    parser.add_argument("--max-cost-usd", help="end with 1 when the high estimate is above")
+    # Text would do, but none at all, as of a variable that is not set, is no limit to those who render templates.
+    parser.add_argument("--max-cost-usd", type=usd, help="end with 1 when the high estimate is above")
     parser.add_argument(
         "--format", choices=["text", "json"], default="text", help="how to print (default: %(default)s)"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -60,10 +60,15 @@ class ObjectWriter:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
-        self._upload = self._thread.submit(self._chunks.taken_by, upload)
+        self._whole = upload
+        self._upload: Future[None] = Future()
         self.size = 0
         self.info: ObjectInfo | None = None
         """What was written, once it is."""
+
+    def begin(self) -> None:
+        """Start the thread. Whatever is raised from here on, even by this, is followed by :meth:`stop`."""
+        self._upload = self._thread.submit(self._chunks.taken_by, self._whole)
 
     def write(self, data: bytes) -> int:
         """Append *data*; wait while two chunks are on their way, and raise what went wrong with them."""
@@ -85,10 +90,11 @@ class ObjectWriter:
         self._upload.result()
         self._thread.shutdown()
 
-    def stop(self) -> None:
-        """Wait for the chunk that is on its way, whatever becomes of it, and send no more."""
+    def stop(self) -> bool:
+        """Wait for the chunk that is on its way, and send no more; return whether everything had arrived by then."""
         self._chunks.break_off()
         self._thread.shutdown()
+        return self._upload.done() and self._upload.exception() is None
 
     def _pend(self, data: bytes) -> None:
         self._pending.append(data)
@@ -180,7 +186,9 @@ def translated(doing: str) -> Iterator[None]:
         raise _of_status(error.response.status_code, str(error.response.reason), doing) from error
     except RetryError as error:
         cause = error.cause or error
-        raise _of_status(getattr(cause, "code", None), type(cause).__name__, doing) from error
+        answer = getattr(cause, "response", None)  # a step of an upload has no code of its own
+        status = getattr(cause, "code", None) or getattr(answer, "status_code", None)
+        raise _of_status(status, type(cause).__name__, doing) from error
     except (DataCorruption, GoogleAuthError, requests.RequestException, ConnectionError) as error:
         raise _of_status(None, type(error).__name__, doing) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,7 +11,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
 from airflow_batch_gemini.batch.globs import fixed_prefix, glob_pattern
 from airflow_batch_gemini.batch.names import GcsUri
-from airflow_batch_gemini.exceptions import ServiceError
+from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError
 from airflow_batch_gemini.hooks._endpoint import checked_override, fitting_credentials
 from airflow_batch_gemini.hooks._storage import (
     CHUNK_BYTES,
@@ -133,10 +133,13 @@ class WorkspaceHook(GoogleBaseHook):
         with translated(f"writing {uri}"):
             out = ObjectWriter(upload)
             try:
+                out.begin()
                 yield out
                 out.finish()
             except BaseException:
-                out.stop()
+                if out.stop():
+                    with suppress(GeminiBatchError):
+                        self.delete(uri, if_generation=info_of(blob).generation)
                 raise
             out.info = info_of(blob)
 

@@ -23,6 +23,7 @@ from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.sampling import SampledLine
 from airflow_batch_gemini.exceptions import (
     ConfigurationError,
+    NothingPaidError,
     PaymentUnknownError,
     RequestRefusedError,
     ServiceError,
@@ -166,7 +167,11 @@ class Canary:
             if found.nonce != note.nonce:
                 return found  # another attempt is at work, and its call may be on its way
             noted = stored.info.generation
-        answer = self._called(note, question.request) if self._goes_on() else None
+        try:
+            answer = self._called(note, question.request) if self._goes_on() else None
+        except NothingPaidError:
+            self._workspace.delete(uri, if_generation=noted)
+            raise
         if answer is None:
             self._workspace.delete(uri, if_generation=noted)
         elif answer is not note:

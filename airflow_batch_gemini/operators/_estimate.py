@@ -69,9 +69,13 @@ def _counted(
     hook = GeminiBatchHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
     with closing(hook), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="count") as pool:
         count = partial(hook.count_tokens, project_id=project, location=location, model=model)
-        counts = {line.row: pool.submit(count, request=line.request) for line in lines}
-        wait(counts.values(), return_when=FIRST_EXCEPTION)
-        pool.shutdown(cancel_futures=True)  # after a failure nobody is asked who was not yet
+        try:
+            counts = {line.row: pool.submit(count, request=line.request) for line in lines}
+            wait(counts.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(
+                cancel_futures=True
+            )  # after a failure, or out of time, nobody is asked who was not yet
         counts = {row: one for row, one in counts.items() if not one.cancelled()}
         failures = [error for one in counts.values() if (error := one.exception()) is not None]
         for error in failures:

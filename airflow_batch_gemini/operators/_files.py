@@ -104,11 +104,11 @@ class RequestFiles:
         self._unsent.close()
         if kind is None:
             return
-        try:
-            for stack in (self._open, self._copies.open, self._rejected.open):
-                stack.__exit__(kind, error, traceback)
-        finally:
-            self._take_away()
+        all_of_it = ExitStack()  # each is left, though leaving another raises what became of its upload
+        all_of_it.callback(self._take_away)
+        for stack in (self._rejected.open, self._copies.open, self._open):
+            all_of_it.push(stack)
+        all_of_it.__exit__(kind, error, traceback)
 
     def write(self, batches: Iterable[RowBatch], *, renderer: Maker, limits: Limits) -> tuple[Part, ...]:
         """Write a request for every row and return the parts, none for no rows.

@@ -101,7 +101,7 @@ class GeminiBatchPrepareOperator(BaseOperator):
         ``maxOutputTokens`` lets it be, or the model where that is not set. Needs a model of known price, or *price*.
         What a canary costs itself is not counted. Templated.
     :param price: USD per million tokens at the standard rate, ``{"input": 1.5, "output": 9}``, where the list of this
-        package is not right for you; a batch costs half.
+        package is not right for you; a batch costs half of it, or what ``"batch_share"`` says.
     :param canary_rows: so many of the requests, or all when there are fewer, are answered first by direct calls, at
         the standard price: twice that of the batch, which sends them again. 2 to 1,000; 0, the default: none. What
         they show is told and kept, and their tokens make the estimate. Over all attempts a request is asked once; an

@@ -347,10 +347,12 @@ def cut_off_upload(place: Place, cloud: LocalCloud) -> None:
     """As Cloud Storage does after a week, or when somebody else cancels it."""
     address = f"{cloud.url}/upload/storage/v1/b/{place.bucket}/o"
     notes = cloud.parts.storage.uploads_folder.glob("*.json")
-    [upload] = [
+    uploads = [
         note.stem for note in notes if place.bucket in note.read_text() and note.with_suffix("").exists()
     ]
-    assert requests.delete(address, params={"upload_id": upload}, timeout=10).status_code == 499
+    assert uploads
+    for upload in uploads:
+        assert requests.delete(address, params={"upload_id": upload}, timeout=10).status_code == 499
 
 
 def kill(*_: object) -> None:
@@ -401,6 +403,31 @@ def test_whatever_breaks_while_others_read_and_upload_leaves_no_file_and_no_thre
     assert (again.parts, again.fingerprint(0)) == (first.parts, first.fingerprint(0))
     assert [len(part) for part in place.lines(again)] == [len(LONG) // 2] * 2
     assert threads() == []
+
+
+def test_an_upload_that_breaks_leaves_no_thread_of_the_files_beside_it(
+    cloud: LocalCloud, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies and rejected rows have uploads of their own; a thread that waits for more keeps its process alive."""
+    rows = [{**LONG[0], "key": ""}, LONG[0], {**LONG[0], "key": "copy"}, *LONG[1:]]
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    add, added = RequestFiles._add, list[int]()
+
+    def broken(self: RequestFiles, piece: Slice) -> None:
+        add(self, piece)
+        added.append(len(piece.lines))
+        if sum(added) == 14:
+            assert len(threads()) == 4
+            cut_off_upload(place, cloud)
+
+    in_small_pieces(monkeypatch)
+    monkeypatch.setattr(reading, "ROWS_PER_BATCH", 1)
+    monkeypatch.setattr(reading, "ROWS_FOR_COLUMNS", 1)
+    monkeypatch.setattr(reading, "BYTES_PER_READ", 1 << 16)
+    monkeypatch.setattr(RequestFiles, "_add", broken)
+    with pytest.raises(ServiceError, match=r"failed while writing gs://\S+/part-00000.jsonl: 499"):
+        place.prepare(source_uri=place.put("long.jsonl", data), on_lint="drop", dedupe=True)
+    assert (place.files(), threads()) == ([], [])
 
 
 def test_a_preparation_that_another_attempt_overtakes_stops_and_leaves_the_other_alone(

@@ -20,7 +20,7 @@ from airflow_batch_gemini import EmbeddingTemplate, GeminiTemplate
 from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.ref import BatchRef
-from airflow_batch_gemini.exceptions import ConfigurationError, GateError
+from airflow_batch_gemini.exceptions import ConfigurationError, EndpointError, GateError
 from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 from airflow_batch_gemini.hooks.workspace import WorkspaceHook
@@ -285,6 +285,20 @@ def test_a_canary_that_cannot_sing_is_refused_when_the_dag_is_parsed(
     """The message says what to give."""
     with pytest.raises(ConfigurationError, match=r"(canary_rows|max_failure_rate).*Nothing was sent"):
         scene.place.operator(**{"rows": list, "canary_rows": 20, **options})
+
+
+def test_rows_whose_call_was_refused_on_this_side_are_asked_once_it_is_corrected(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing left this machine, so none of them counts as asked, let alone as paid for."""
+    with monkeypatch.context() as patch:
+        patch.setenv("VERTEX_AI_EMULATOR_HOST", "http://vertex.example:9")
+        with pytest.raises(EndpointError):
+            scene.execute(canary_rows=3, count_tokens_rows=0)
+    assert (scene.answers, scene.billed) == ([], 0)
+    canary = scene.prepare(canary_rows=3).canary
+    assert canary is not None
+    assert (canary.rows, canary.judged, scene.billed) == (3, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def test_the_dag_of_the_readme_embeds_every_review_once(shop: LocalCloud) -> Non
         assert math.isclose(sum(number * number for number in row["vector"]), 1, abs_tol=1e-4)
         assert row["text"] is None
         assert row["prompt_tokens"] == row["total_tokens"] > 0
-        # Half of 0.15 USD a million.
-        assert row["cost_usd"] == row["prompt_tokens"] * Decimal("0.000000075")
+        # Four fifths of 0.15 USD a million.
+        assert row["cost_usd"] == row["prompt_tokens"] * Decimal("0.000000120")
     [load] = [ti for ti in tasks if ti.task_id == "load"]
     report = load.xcom_pull(task_ids="load")
     assert report["outcomes"]["succeeded"] == len(rows) == shop.stats()["billed_rows"] - billed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
+import os
 import re
 import signal
 import sys
@@ -54,6 +56,7 @@ def test_local_has_the_help_of_the_local_cloud(capsys: pytest.CaptureFixture[str
     "arguments",
     [
         ["estimate", "x.jsonl", "--model", "gemini-3.5-flash", "--price", "1.5", "nine"],
+        ["estimate", "x.jsonl", "--model", "gemini-3.5-flash", "--max-cost-usd", ""],
         ["jobs", "list", "--location", "us-central1", "--days", "99999999"],
         ["jobs", "list", "--location", "us-central1", "--days", "-1"],
         ["jobs", "list", "--location", "us-central1", "--days", "0"],
@@ -91,6 +94,49 @@ def test_a_command_that_is_stopped_by_hand_says_so_in_a_sentence(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(_Stopping())))
     assert cli.main(["lint", "-"]) == 130
     assert "Stopped." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lines", [1, 3000])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(
+    lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it left before all was written, or before the rest was flushed."""
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(f'{{"request": {{"{line}": 1}}}}\n' for line in range(lines)))
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1024) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert cli.main(["lint", "--format", "json", str(file)]) == 141
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [({"keyfile_dict": "no JSON"}, "Invalid key JSON"), ({"key_path": "/nowhere/key.json"}, "No such file")],
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["lint", "gs://bucket/a.jsonl"],
+        ["report", "gs://bucket/a"],
+        ["jobs", "list", "--location", "us-central1"],
+    ],
+    ids=" ".join,
+)
+def test_credentials_that_cannot_be_read_are_told_in_a_sentence(
+    arguments: list[str],
+    extra: dict[str, str],
+    why: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No traceback, and the status of what could not be asked."""
+    connection = json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection)
+    assert cli.main(arguments) == 1
+    told = capsys.readouterr().err
+    assert why in told
+    assert "Nothing was" in told
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

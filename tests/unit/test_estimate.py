@@ -82,6 +82,29 @@ def test_few_long_prompts_among_short_ones_are_priced_apart() -> None:
     assert found.usd.expected == sum(filter(None, apart))
 
 
+def test_prompts_that_may_be_long_cost_the_price_of_long_ones_at_most() -> None:
+    """Taken at four bytes a token they are short; what they may have is what a budget is kept by."""
+    pro = PRICES["gemini-2.5-pro"]
+    found = estimated(
+        [line(4 * 150_000)] * 3, model="gemini-2.5-pro", price=pro, output=OutputTokens(7, 7, 7)
+    )
+    sums = [cost(pro, prompt=round(150_000 * share), output=7) for share in (0.6, 1.0, 1.6)]
+    assert found.usd == Usd(*(3 * one for one in sums if one is not None))
+    assert found.usd.high == Decimal("0.900157500")
+
+
+def test_limits_that_differ_from_row_to_row_widen_what_answers_cost_at_most() -> None:
+    """Of a thousand rows sixty-two are looked at; the few that may be long are more than were seen, perhaps."""
+    rows = [line(5, maxOutputTokens=60_000 if i % 16 == 0 else 100) for i in range(1000)]
+    truth = sum(60_000 if i % 16 == 0 else 100 for i in range(1000))
+    seen, whole = estimated(rows, most=100).total.output_tokens, estimated(rows).total.output_tokens
+    assert whole == Tokens(10_000, truth, truth)
+    assert seen.high > truth > seen.low
+    assert seen.high > seen.expected
+    alike = [line(5, maxOutputTokens=100)] * 1000
+    assert estimated(alike, most=100).total.output_tokens == Tokens(10_000, 100_000, 100_000)
+
+
 def test_without_a_canary_an_answer_is_as_long_as_its_request_lets_it_be() -> None:
     """Rows that bring their own limit are heard; ten tokens are the least."""
     found = estimated([line(4, maxOutputTokens=100)] * 5 + [line(4, maxOutputTokens=4)] * 5)
@@ -105,7 +128,7 @@ def test_vectors_cost_no_output() -> None:
         price=price_of("gemini-embedding-001"),
     )
     assert found.total.output_tokens == Tokens()
-    assert found.usd == Usd(*(Decimal(tokens * 75).scaleb(-9) for tokens in (600, 1000, 1600)))
+    assert found.usd == Usd(*(Decimal(tokens * 120).scaleb(-9) for tokens in (600, 1000, 1600)))
     assert "vectors" in found.table()
 
 

@@ -110,6 +110,11 @@ def test_the_cost_is_exact_to_the_billionth(prompt: int, cached: int, output: in
             {"input": 1, "output": 2, "long_input": 3, "long_output": None, "date": "2027-01"},
             Price(input=Decimal(1), output=Decimal(2), long_input=Decimal(3), date="2027-01"),
         ),
+        ({"input": 1, "output": 2, "date": None}, Price(input=Decimal(1), output=Decimal(2), date="given")),
+        (
+            {"input": 1, "output": 0, "batch_share": 0.8},
+            Price(input=Decimal(1), output=Decimal(0), batch_share=Decimal("0.8"), date="given"),
+        ),
         (FLASH, FLASH),
     ],
 )
@@ -123,11 +128,14 @@ def test_a_user_may_know_better(given: Any, price: Price) -> None:
     [
         {},
         {"input": 1},
+        {"input": None, "output": 1},
+        {"input": 1, "output": None},
         {"input": "cheap", "output": 1},
         {"input": -1, "output": 1},
         {"input": "NaN", "output": 1},
         {"input": "Infinity", "output": 1},
         {"input": 1, "output": 1, "thoughts": 1},
+        {"input": 1, "output": 1, "batch_share": 1.5},
         "1.5",
     ],
 )
@@ -135,3 +143,11 @@ def test_a_price_that_is_none_is_refused_before_anything_is_sent(given: Any) -> 
     """The message says what a price looks like."""
     with pytest.raises(ConfigurationError, match="USD per million tokens"):
         price_of("gemini-3.5-flash", given)
+
+
+def test_a_batch_of_vectors_costs_four_fifths() -> None:
+    """0.12 USD a million tokens, where every other batch costs half."""
+    assert cost(price_of("gemini-embedding-001"), prompt=1_000_000) == Decimal("0.12")
+    assert {name for name, one in PRICES.items() if one.batch_share != Decimal("0.5")} == {
+        "gemini-embedding-001"
+    }

@@ -160,6 +160,22 @@ def test_a_request_that_is_too_large_for_a_part_is_told() -> None:
         taken(line, max_line_bytes=len(found) - 1)
 
 
+def test_a_request_that_is_too_large_says_nothing_of_the_shape_of_the_others() -> None:
+    """Where it is dropped, they are sent without it."""
+
+    def batch(text: str, budget: object) -> RowBatch:
+        config = {"thinkingConfig": {"thinkingBudget": budget}}
+        request = {"contents": [{"role": "user", "parts": [{"text": text}]}], "generationConfig": config}
+        return RowBatch(source="s", unit="line", first=1, rows=[{"key": "a", "request": request}])
+
+    maker = ReadyMade(key_column="key", max_line_bytes=1000)
+    with pytest.raises(RowError, match="GB108"):
+        maker.make(batch("x" * 1000, {"tokens": 5}))
+    assert maker.make(batch("x", 5))[0] == ["a"]
+    with pytest.raises(RowError, match="GB111"):
+        maker.make(batch("x", {"tokens": 5}))
+
+
 def test_rows_with_columns_need_one_that_holds_requests() -> None:
     """And none that Vertex AI would write."""
     check_ready_columns(["key", "request", "topic"], "t")

@@ -108,6 +108,25 @@ def test_the_tally_adds_up_over_the_outcomes() -> None:
     assert (COUNTED.lines, COUNTED.duplicates, COUNTED.without_tokens) == (11, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("answered", "cost"),
+    [
+        ([row("succeeded", 2, None, without_tokens=2)], None),
+        ([row("succeeded", 3, "0", prompt_tokens=0, without_tokens=2)], None),
+        ([row("succeeded", 2, "0.5", prompt_tokens=9, without_tokens=1)], Decimal("0.5")),
+        ([row("failed", 2)], Decimal(0)),
+    ],
+    ids=["none says its tokens", "nor does one with a copy", "one does", "nothing was answered"],
+)
+def test_answers_that_all_keep_their_tokens_to_themselves_cost_nobody_knows_what(
+    answered: list[dict[str, Any]], cost: Decimal | None
+) -> None:
+    """Which is not nothing."""
+    counted = tally([*answered, row("lines", 2), row("unknown", 0), row("unverified", 0)])
+    assert counted.cost_usd == cost
+    assert report(counted).to_dict()["cost_usd"] == (None if cost is None else float(cost))
+
+
 def test_a_batch_whose_counts_add_up_passes() -> None:
     """Duplicates are counted and do no harm."""
     audit(COUNTED, rows=10)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import google_crc32c
@@ -12,7 +14,7 @@ import pytest
 import requests
 from google.api_core.exceptions import NotFound, RetryError, ServiceUnavailable
 from google.auth.exceptions import TransportError
-from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from storage_server import Server
 
 from airflow_batch_gemini.batch.names import GcsUri
@@ -105,6 +107,46 @@ def test_a_stream_that_breaks_off_leaves_nothing(hook: WorkspaceHook, written: i
         raise KeyboardInterrupt
     del out
     gc.collect()
+    assert hook.stat(FOLDER / "half.bin") is None
+
+
+def uploading() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("upload")]
+
+
+def test_a_stream_that_is_stopped_as_it_begins_leaves_no_thread(
+    hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task's time may be over while the thread starts; one that waits for ever keeps its process alive."""
+    submit = ThreadPoolExecutor.submit
+
+    def stopped(self: ThreadPoolExecutor, *work: Any) -> Any:
+        submit(self, *work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", stopped)
+    with pytest.raises(KeyboardInterrupt), hook.writer(FOLDER / "half.bin"):
+        pytest.fail("it began")
+    assert uploading() == []
+    assert hook.stat(FOLDER / "half.bin") is None
+
+
+@pytest.mark.parametrize("written", [10, _storage.CHUNK_BYTES])
+def test_a_stream_that_is_stopped_while_its_last_chunk_arrives_leaves_nothing(
+    hook: WorkspaceHook, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """It may be whole by then; what was there before is not brought back, and nobody takes it for what it was."""
+    result, waits = Future.result, []
+
+    def stopped(self: Future[Any], timeout: float | None = None) -> Any:
+        waits.append(result(self, timeout))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", stopped)
+    with pytest.raises(KeyboardInterrupt), hook.writer(FOLDER / "half.bin") as out:
+        out.write(b"x" * written)
+    assert waits == [None]
+    assert uploading() == []
     assert hook.stat(FOLDER / "half.bin") is None
 
 
@@ -310,11 +352,18 @@ def test_without_an_override_the_client_talks_to_google(monkeypatch: pytest.Monk
     assert WorkspaceHook().client().api_endpoint == "https://storage.googleapis.com"
 
 
+def _answer(status: int) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = status
+    return answer
+
+
 @pytest.mark.parametrize(
     ("raised", "status"),
     [
         (ServiceUnavailable("busy"), 503),
         (RetryError("late", ServiceUnavailable("busy")), 503),
+        (RetryError("late", InvalidResponse(_answer(503), "Request failed")), 503),
         (RetryError("late", None), None),
         (TransportError("no token"), None),
         (requests.ConnectionError("reset"), None),
