@@ -72,10 +72,8 @@ def _counted(
         try:
             counts = {line.row: pool.submit(count, request=line.request) for line in lines}
             wait(counts.values(), return_when=FIRST_EXCEPTION)
-        finally:
-            pool.shutdown(
-                cancel_futures=True
-            )  # after a failure, or out of time, nobody is asked who was not yet
+        finally:  # after a failure, or out of time, nobody is asked who was not yet
+            pool.shutdown(cancel_futures=True)
         counts = {row: one for row, one in counts.items() if not one.cancelled()}
         failures = [error for one in counts.values() if (error := one.exception()) is not None]
         for error in failures:
