@@ -87,9 +87,8 @@ class ReadyMade:
         data, request = _taken(row, line, place)
         made = b"".join((_KEY, _escaped(key, place), b'","request":', data, b"}\n"))
         too_large = len(made) > self._max_line
-        linter = (
-            FileLinter() if too_large else self._linter
-        )  # a request that is not sent says nothing of the others
+        # A request that is not sent says nothing of the shape of the others.
+        linter = FileLinter() if too_large else self._linter
         for finding in linter.findings(data, request):
             if self._strict and finding.rule.severity == "error":
                 lint.refuse_row(finding.rule.id, row=place, key=key, path=finding.path, detail=finding.detail)
