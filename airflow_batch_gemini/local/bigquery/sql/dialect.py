@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
@@ -33,6 +33,7 @@ from airflow_batch_gemini.local.bigquery.datatypes import (
 )
 from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
 
+_Node = TypeVar("_Node", bound=exp.Expr)
 _KEPT = ("CAST", "SAFE_CAST", "EXTRACT")
 _SCALARS = {
     exp.DType.TEXT: STRING,
@@ -71,6 +72,13 @@ class _Parser(BigQueryParser):
                 options = words.index("OPTIONS", clone)
                 self._tokens[clone:] = [*self._tokens[options:], *self._tokens[clone:options]]
         return super()._parse_create()
+
+    def _implicit_unnests_to_explicit(self, this: _Node) -> _Node:
+        """Look for `FROM t, t.array` only where there can be one: sqlglot copies all of FROM to look for it."""
+        joins = this.args.get("joins") or []
+        if any(isinstance(join.this, exp.Table) and len(join.this.parts) > 1 for join in joins):
+            return super()._implicit_unnests_to_explicit(this)
+        return this
 
 
 class GoogleSQL(BigQuery):
