@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ClassVar, TypeVar
 
 from sqlglot import exp
@@ -87,16 +88,25 @@ class GoogleSQL(BigQuery):
     Parser = _Parser
 
 
+_parsing: ContextVar[bool] = ContextVar("parsing", default=False)
+
+
+def _tells(record: logging.LogRecord) -> bool:
+    """Keep sqlglot from warning about what is refused with an error anyway."""
+    return record.levelno >= logging.ERROR or not _parsing.get()
+
+
+# Not the level of the logger: to set it makes every logger of the process forget what it knows, twice a statement.
+logging.getLogger("sqlglot").addFilter(_tells)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep sqlglot from warning about what is refused with an error anyway."""
-    logger = logging.getLogger("sqlglot")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = _parsing.set(True)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        _parsing.reset(before)
 
 
 def parse(text: str, *, line: int = 1) -> exp.Expr:
