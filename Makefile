@@ -14,8 +14,7 @@ PROOF_WORKERS ?= 2
 P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 OF_FLOORS_0_TO_3 := tests/unit tests/wire $(patsubst %,tests/airflow/test_%.py,cancel giving_up link trigger)
-# A worker waits for a third of its time, most of it for BigQuery jobs that nobody announces the end of: three of them
-# keep two cores busy.
+# Three, so that two cores are busy while one of them waits for a look, a trigger or the disk.
 UNIT := $(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n 3 --dist loadfile
 
 .NOTPARALLEL:
