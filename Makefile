@@ -15,7 +15,7 @@ P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 OF_FLOORS_0_TO_3 := tests/unit tests/wire $(patsubst %,tests/airflow/test_%.py,cancel giving_up link trigger)
 # Three, so that two cores are busy while one of them waits for a look, a trigger or the disk.
-UNIT := $(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n 3 --dist loadfile
+UNIT := $(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n 3 --dist loadfile --no-loadscope-reorder
 
 .NOTPARALLEL:
 .PHONY: help demo up down test static unit coverage proofs scheduler side-by-side torture lock clean venv venv-dev

@@ -36,6 +36,19 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+LONGEST = (
+    *("test_repair_resumed", "test_repair", "test_group_runs", "test_publish", "test_runs"),
+    *("test_load_typed", "test_load_hostile", "test_repair_rounds"),
+)
+"""Files that take the better part of a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker ends alone with one of them."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
 # Every hook makes clients of its own, and each of them proves the primes of the one key that the local cloud gave out.
 serialization.load_pem_private_key = functools.lru_cache(serialization.load_pem_private_key)
 
