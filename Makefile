@@ -14,7 +14,8 @@ PROOF_WORKERS ?= 2
 P := airflow_batch_gemini
 FLOORS_0_TO_3 := $(P)/exceptions.py,$(P)/batch/*,$(P)/sql/*,$(P)/hooks/*,$(P)/triggers/*,$(P)/links/*
 OF_FLOORS_0_TO_3 := tests/unit tests/wire $(patsubst %,tests/airflow/test_%.py,cancel giving_up link trigger)
-UNIT := $(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n 2 --dist loadfile
+# Three, so that two cores are busy while one of them waits for a look, a trigger or the disk.
+UNIT := $(BIN)/python -m pytest -m "not proof and not scheduler and not live" -n 3 --dist loadfile --no-loadscope-reorder
 
 .NOTPARALLEL:
 .PHONY: help demo up down test static unit coverage proofs scheduler side-by-side torture lock clean venv venv-dev
@@ -45,12 +46,15 @@ down:
 test: venv-dev
 	@$(MAKE) --no-print-directory static unit coverage side-by-side
 
+# Each of the two mypys has a core of its own.
 static:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	MYPYPATH=tests/kills:tests/unit:tests $(BIN)/mypy --cache-dir .mypy_cache/scripts --disable-error-code import-untyped scripts
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy & package=$$!; \
+	MYPYPATH=tests/kills:tests/unit:tests $(BIN)/mypy --cache-dir .mypy_cache/scripts \
+		--disable-error-code import-untyped scripts; scripts=$$?; \
+	wait $$package; package=$$?; test $$package = 0 -a $$scripts = 0
 
 # One file stays on one worker: the GoogleSQL analyzer and Google's clients take seconds to load. Coverage, which makes a
 # load half as slow again, is measured where the floors that are held to it are tested by themselves.
@@ -65,14 +69,15 @@ coverage:
 proofs:
 	$(BIN)/python -m pytest -m proof -n $(PROOF_WORKERS) --dist loadgroup
 
-# A real Airflow on PostgreSQL, killed, paused and cut off; then one that is searched for planted texts.
+# A real Airflow on PostgreSQL, killed, paused and cut off; beside it one that is searched for planted texts.
 scheduler:
-	$(BIN)/python -m pytest -m scheduler tests/scheduler
-	$(BIN)/python -m pytest -m scheduler tests/security
+	@nice -n 5 $(BIN)/python -m pytest -m scheduler tests/security > .planted.log 2>&1 & planted=$$!; \
+	$(BIN)/python -m pytest -m scheduler tests/scheduler; scheduler=$$?; \
+	wait $$planted; planted=$$?; cat .planted.log; test $$scheduler = 0 -a $$planted = 0
 
 # The proofs compute and the scheduler's tests wait most of the time: together they take hardly longer than one of them.
 side-by-side:
-	@nice -n 10 $(MAKE) --no-print-directory proofs PROOF_WORKERS=1 > .proofs.log 2>&1 & proofs=$$!; \
+	@nice -n 10 $(MAKE) --no-print-directory proofs > .proofs.log 2>&1 & proofs=$$!; \
 	$(MAKE) --no-print-directory scheduler; scheduler=$$?; \
 	wait $$proofs; proofs=$$?; cat .proofs.log; test $$scheduler = 0 -a $$proofs = 0
 
@@ -84,4 +89,4 @@ lock:
 	$(COMPILE) --upgrade --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: down
-	rm -rf .demo .venv .proofs.log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf .demo .venv .planted.log .proofs.log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

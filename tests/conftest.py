@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import settings
 from surroundings import begin_anew
 
@@ -33,8 +36,33 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+LONGEST = (
+    *("test_repair_resumed", "test_repair", "test_group_runs", "test_publish", "test_runs"),
+    *("test_load_typed", "test_load_hostile", "test_repair_rounds"),
+)
+"""Files that take the better part of a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker ends alone with one of them."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+# Every hook makes clients of its own, and each of them proves the primes of the one key that the local cloud gave out.
+serialization.load_pem_private_key = functools.lru_cache(serialization.load_pem_private_key)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through Airflow and Google's clients every few statements."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 def pytest_unconfigure() -> None:
-    """Take the Airflow home away again."""
+    """Take the Airflow home away again, and let everything go at the end."""
+    gc.unfreeze()
     shutil.rmtree(HOME, ignore_errors=True)
 
 
@@ -55,6 +83,9 @@ def session_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClo
     from airflow_batch_gemini.local.settings import Settings
 
     with LocalCloud(Settings(data_dir=tmp_path_factory.mktemp("cloud"), location=LOCATION)) as cloud:
+        # A few rows are not worth handing from thread to thread.
+        with cloud.parts.warehouse.session() as session:
+            session.execute("SET threads = 1")
         yield cloud
 
 

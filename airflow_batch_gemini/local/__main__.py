@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -92,9 +93,17 @@ def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cloud.stop())
     print(banner(settings, url=cloud.url, lines=lines, env=options.env), flush=True)
+    _collect_garbage_seldom()
     cloud.serve()
     print("gemini-batch local: stopped; the data stays where it is.", flush=True)
     return 0
+
+
+def _collect_garbage_seldom() -> None:
+    """Parsing a statement makes thousands of objects; going through all others for each took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def banner(settings: Settings, *, url: str, lines: str, env: Path | None) -> str:

@@ -36,7 +36,9 @@ def insert(warehouse: Warehouse, call: Call) -> Reply:
 
 
 def get(warehouse: Warehouse, call: Call) -> Reply:
-    """Return a job."""
+    """Return a job; of one that is about to end, its end: who is told that it runs on sleeps before the next look."""
+    if not warehouse.job_delay_looks:
+        warehouse.jobs.wait(call.project, call.names["job"], seconds=_QUICK)
     return job_resource(warehouse.jobs.look(call.project, call.names["job"], call.query.get("location")))
 
 

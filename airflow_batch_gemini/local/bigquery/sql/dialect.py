@@ -6,7 +6,8 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from contextvars import ContextVar
+from typing import ClassVar, TypeVar
 
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
@@ -33,6 +34,7 @@ from airflow_batch_gemini.local.bigquery.datatypes import (
 )
 from airflow_batch_gemini.local.bigquery.errors import invalid_query, unsupported
 
+_Node = TypeVar("_Node", bound=exp.Expr)
 _KEPT = ("CAST", "SAFE_CAST", "EXTRACT")
 _SCALARS = {
     exp.DType.TEXT: STRING,
@@ -72,6 +74,13 @@ class _Parser(BigQueryParser):
                 self._tokens[clone:] = [*self._tokens[options:], *self._tokens[clone:options]]
         return super()._parse_create()
 
+    def _implicit_unnests_to_explicit(self, this: _Node) -> _Node:
+        """Look for `FROM t, t.array` only where there can be one: sqlglot copies all of FROM to look for it."""
+        joins = this.args.get("joins") or []
+        if any(isinstance(join.this, exp.Table) and len(join.this.parts) > 1 for join in joins):
+            return super()._implicit_unnests_to_explicit(this)
+        return this
+
 
 class GoogleSQL(BigQuery):
     """BigQuery's grammar without sqlglot's reading of what functions mean."""
@@ -79,16 +88,25 @@ class GoogleSQL(BigQuery):
     Parser = _Parser
 
 
+_parsing: ContextVar[bool] = ContextVar("parsing", default=False)
+
+
+def _tells(record: logging.LogRecord) -> bool:
+    """Keep sqlglot from warning about what is refused with an error anyway."""
+    return record.levelno >= logging.ERROR or not _parsing.get()
+
+
+# Not the level of the logger: to set it makes every logger of the process forget what it knows, twice a statement.
+logging.getLogger("sqlglot").addFilter(_tells)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep sqlglot from warning about what is refused with an error anyway."""
-    logger = logging.getLogger("sqlglot")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = _parsing.set(True)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        _parsing.reset(before)
 
 
 def parse(text: str, *, line: int = 1) -> exp.Expr:
