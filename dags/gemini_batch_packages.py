@@ -91,18 +91,16 @@ def gemini_batch_packages() -> None:
         return load_packages(uri=uri, table=f"{dataset}.packages", project=project, salt=run_id)
 
     @task
-    def count_categories(report: dict[str, Any], *, project: str, dataset: str) -> dict[str, int]:
+    def count_categories(report: dict[str, Any]) -> dict[str, int]:
         """Read the results table and log how many packages each category has."""
         from airflow_batch_gemini.batch.names import TableName
         from airflow_batch_gemini.hooks.warehouse import WarehouseHook
 
-        warehouse = WarehouseHook()
-        project = project or warehouse.project_id
-        table = TableName.parse(f"{dataset}.package_labels", default_project=project)
+        warehouse, table = WarehouseHook(), TableName.parse(report["tables"]["results"])
         rows = warehouse.query_rows(
-            f"SELECT JSON_VALUE(answer, '$.category') AS category, COUNT(*) AS packages FROM {table.sql} "
+            f"SELECT category, COUNT(*) AS packages FROM {table.sql} "
             "WHERE batch_id = @batch_id GROUP BY category ORDER BY packages DESC, category",
-            project=project,
+            project=table.project,
             location=warehouse.dataset_location(table.dataset_name),
             params={"batch_id": report["batch_id"]},
         )
@@ -130,7 +128,7 @@ def gemini_batch_packages() -> None:
     )
     packages >> prepare
     wait >> load
-    count_categories(load.output, project=PROJECT, dataset=DATASET)
+    count_categories(load.output)
 
 
 gemini_batch_packages()

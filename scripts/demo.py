@@ -187,8 +187,8 @@ def _show(stack: Stack, run_id: str, say: Say) -> None:
     report = stack.api.xcom(DAG_ID, run_id, "load")
     say(f"\n{NOTICE}\n\n  First rows of {PROJECT}.{DATASET}.package_labels")
     sql = (
-        "SELECT key, JSON_VALUE(answer, '$.category') AS category, JSON_VALUE(answer, '$.summary') AS summary, "
-        f"total_tokens, cost_usd FROM `{PROJECT}.{DATASET}.package_labels` ORDER BY key LIMIT 8"
+        "SELECT key, category, summary, total_tokens, cost_usd "
+        f"FROM `{PROJECT}.{DATASET}.package_labels` ORDER BY key LIMIT 8"
     )
     for line in _table(*_query(stack, sql)):
         say(f"    {line}")
