@@ -5,7 +5,7 @@ cost and what came of a canary of ten rows, and said yes: the task `approve` wai
 Actions*, holding no worker. Rejected, the rest is skipped and nothing was paid but the canary.
 
 `prepare` → `approve` → `submit` → `wait` (deferred: no worker is held) → `load`, in one call; and `cancel`, a teardown,
-for what still runs after the wait
+for what still runs after the wait.
 
 **Reads** rows that a Python function yields. **Leaves** `<dataset>.slogans`, `…_errors` and `…_batches`.
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_batch_gemini.batch.models import RETIRED
+
 ROOT = Path(__file__).parents[1]
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -250,6 +252,12 @@ def test_the_file_for_google_points_at_nothing_local() -> None:
     """One variable too many there, and jobs would go to a stand-in."""
     names = env_file(ROOT / "config/google.env.example")
     assert [name for name in names if "EMULATOR" in name or "TRUSTED" in name] == []
+
+
+def test_the_file_for_google_names_a_model_that_is_served() -> None:
+    """Whoever only fills in the project gets jobs that run."""
+    environment = env_file(ROOT / "config/google.env.example")
+    assert environment["AIRFLOW_VAR_GEMINI_BATCH_MODEL"] not in RETIRED
 
 
 def test_the_secrets_of_compose_are_long_enough(compose: dict[str, Any]) -> None:

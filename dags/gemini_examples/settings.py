@@ -63,10 +63,10 @@ def _model() -> dict[str, Param]:
             None,
             type=["null", "string"],
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/-]*$",
-            examples=["gemini-3.5-flash", "gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro"],
+            examples=["gemini-3.5-flash", "gemini-3.5-flash-lite", "gemini-3.6-flash"],
             title="Model",
-            description="A Gemini model that takes batch jobs in the location. Empty: the Variable "
-            "gemini_batch_model, else gemini-3.5-flash.",
+            description="A Gemini model that takes batch jobs in the location; the newest are only in global, us and "
+            "eu. Empty: the Variable gemini_batch_model, else gemini-3.5-flash.",
             section=_WHAT,
         )
     }
@@ -95,7 +95,7 @@ def _places() -> dict[str, Param]:
             "Region of the jobs; bucket and dataset belong there too. Empty: the Variable gemini_batch_location, "
             "else us-central1.",
             r"^[a-z][a-z0-9-]*$",
-            examples=["us-central1", "europe-west4", "asia-northeast1"],
+            examples=["us-central1", "europe-west4", "asia-northeast1", "global"],
         ),
         "bucket": place(
             "Bucket",

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from airflow_batch_gemini.batch.models import RETIRED
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
 DAG_IDS = {path.stem for path in FILES} | {"gemini_batch_new_data"}
@@ -45,6 +47,14 @@ def test_its_form_is_usable_as_it_stands(dag_id: str, dags: dict[str, Any]) -> N
         assert param.description, name
         assert {"title", "section", "type"} <= set(param.schema), name
     params.validate()
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_its_form_suggests_models_that_are_served(dag_id: str, dags: dict[str, Any]) -> None:
+    """None whose last day is known: who picks one gets a job that fails."""
+    suggested = set(dags[dag_id].params.get_param("model").schema["examples"])
+    assert suggested
+    assert not suggested & set(RETIRED)
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
