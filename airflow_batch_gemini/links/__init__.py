@@ -1,1 +1,1 @@
-"""Links from a task to the Google Cloud console."""
+"""Links from a task to its job."""

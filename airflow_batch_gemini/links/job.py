@@ -1,13 +1,15 @@
-"""The link from a task to its job in the Google Cloud console."""
+"""The link from a task to its job: its page in the Google Cloud console, or what the local cloud knows of it."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperatorLink
 
+from airflow_batch_gemini.batch.endpoints import trusted_override
 from airflow_batch_gemini.batch.names import JobName
-from airflow_batch_gemini.exceptions import InvalidNameError
+from airflow_batch_gemini.exceptions import EndpointError, InvalidNameError
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -26,8 +28,21 @@ def console_url(job_name: str) -> str:
     )
 
 
+def job_url(job_name: str) -> str:
+    """Return where a browser sees the job; no console knows one of the local cloud, so that shows it itself.
+
+    :raises EndpointError: jobs go neither to Google nor to a local stand-in.
+    """
+    local = trusted_override(
+        os.environ.get("VERTEX_AI_EMULATOR_HOST"),
+        variable="VERTEX_AI_EMULATOR_HOST",
+        trusted_hosts=os.environ.get("GEMINI_BATCH_TRUSTED_HOSTS", ""),
+    )
+    return f"{local}/v1/{JobName.parse(job_name)}" if local else console_url(job_name)
+
+
 class GeminiBatchJobLink(BaseOperatorLink):
-    """Opens the job's page in the Google Cloud console."""
+    """Opens the job's page in the Google Cloud console, or the job in the local cloud."""
 
     @property
     def name(self) -> str:
@@ -40,8 +55,8 @@ class GeminiBatchJobLink(BaseOperatorLink):
 
         job_name = XCom.get_value(ti_key=ti_key, key=JOB_NAME_KEY)
         try:
-            return console_url(job_name)
-        except InvalidNameError:
+            return job_url(job_name)
+        except (InvalidNameError, EndpointError):
             return ""
 
     @staticmethod
