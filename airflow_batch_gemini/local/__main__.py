@@ -129,7 +129,7 @@ def banner(settings: Settings, *, url: str, lines: str, env: Path | None) -> str
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_batch_gemini.local",
+        prog="gemini-batch local",
         description=f"Vertex AI, Cloud Storage and BigQuery on one port, for demo and tests. {NOTICE}",
     )
     add_arguments(parser)

@@ -82,10 +82,10 @@ class Knobs:
     late_create_seconds: float = _seconds("how long late job creations are held back", 5.0)
 
     die_before_commit: int = _count(
-        "the so-manieth next call to die_routes kills the process before its effect"
+        "the next call to die_routes (1), the one after it (2), … kills the process before its effect"
     )
     die_after_commit: int = _count(
-        "the so-manieth next call to die_routes kills the process after its effect"
+        "the next call to die_routes (1), the one after it (2), … kills the process after its effect"
     )
     die_routes: str = _pattern(
         "calls that may kill the process: job creations and uploads, unless it says otherwise",
@@ -237,7 +237,7 @@ class KnobBoard:
             return True
 
     def count_down(self, name: str) -> bool:
-        """Use up one of a knob that waits for the so-manieth call; True when this is the one."""
+        """Use up one of a knob that waits for a call to come; True when this is the one."""
         return self.take(name) and getattr(self._knobs, name) == 0
 
     def _survivable(self, knobs: Knobs) -> Knobs:

@@ -94,6 +94,8 @@ class GeminiBatchCancelOperator(BaseOperator):
                 f"First: {errors[0]}",
                 http_status=getattr(errors[0], "http_status", None),
             )
+        if not answers:
+            self.log.info("No job is left to cancel.")
         return answers
 
     def _jobs(

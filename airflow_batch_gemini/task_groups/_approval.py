@@ -18,7 +18,7 @@ _BODY = """
 {%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
 **{{ "{:,}".format(batch.rows) }}** requests in {{ jobs }}, {{ batch.size | filesizeformat }}.
 
-| cost at least | expected | at most |
+| cost: low | expected | high |
 |---|---|---|
 | {{ usd(batch.usd_low) }} | {{ usd(batch.usd_expected) }} | {{ usd(batch.usd_high) }} |
 

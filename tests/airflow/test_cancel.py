@@ -175,12 +175,15 @@ def test_without_a_manifest_the_ledgers_are_gone_by_alone(batch: Prepared, cloud
     assert cancel(batch=batch.ref.to_dict()) == {live: "asked"}
 
 
-def test_a_landed_batch_has_nothing_to_cancel(batch: Prepared, cloud: LocalCloud) -> None:
-    """LOADED is the end."""
+def test_a_landed_batch_has_nothing_to_cancel(
+    batch: Prepared, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """LOADED is the end; a log without a word would leave a reader wondering."""
     submit(batch)
     cloud.settle()
     batch.write_ledger(batch.ledger().loaded())
     assert cancel(batch=batch.ref.to_dict()) == {}
+    assert "No job is left to cancel." in capsys.readouterr().out + caplog.text
 
 
 def test_one_that_cannot_be_asked_does_not_stop_the_others(

@@ -49,7 +49,9 @@ def test_local_has_the_help_of_the_local_cloud(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as stopped:
         cli.main(["local", "--help"])
     assert stopped.value.code == 0
-    assert "--data-dir" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.startswith("usage: gemini-batch local ")
+    assert "--data-dir" in told
 
 
 @pytest.mark.parametrize(

@@ -340,7 +340,7 @@ def test_the_gate_shows_how_much_it_is(body: Callable[[Any], str]) -> None:
     """A cost that nobody knows is not said to be nothing."""
     shown = body([{**BATCH, **UNKNOWN}, {**BATCH, **UNKNOWN, "part": 1}])
     assert shown.startswith(
-        "**12,345** requests in 2 jobs, 6.7 MB.\n\n| cost at least | expected | at most |\n|---|---|---|\n"
+        "**12,345** requests in 2 jobs, 6.7 MB.\n\n| cost: low | expected | high |\n|---|---|---|\n"
     )
     assert "\n| unknown | unknown | unknown |\n\nThe requests" in shown
     assert shown.endswith("under `gs://b/w/requests/`.")
