@@ -21,12 +21,15 @@ from airflow_batch_gemini.batch.progress import Progress
 from airflow_batch_gemini.batch.request_lines import RequestLines
 from airflow_batch_gemini.batch.row_files import blocks
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, SampledLine, Sampler
+from airflow_batch_gemini.commands._google import connection_known
 from airflow_batch_gemini.commands._numbers import usd
 from airflow_batch_gemini.commands._reading import Bar, opened
 from airflow_batch_gemini.exceptions import ConfigurationError, GeminiBatchError, SourceError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+    from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 
 FATE = "Nothing was estimated."
 
@@ -121,8 +124,12 @@ def _estimate(options: argparse.Namespace, wish: Wish) -> BatchEstimate:
         part += piece.opens
         sampler.add(part, piece.lines)
     lines = sampler.kept
-    if not any(line.request for line in lines):
+    none = sum(not line.request for line in lines)
+    if none == len(lines):
         raise SourceError(f"{' '.join(options.files)}: no line is a request. {FATE}")
+    if none:
+        found = f"{none:,} of {len(lines):,} lines that were weighed are no requests"
+        print(f"{found}, and such a file fails its job; gemini-batch lint says which.", file=sys.stderr)
     return estimate(
         model=wish.model,
         price=wish.price,
@@ -155,22 +162,33 @@ def _counted(options: argparse.Namespace, wish: Wish, lines: Sequence[SampledLin
     from airflow.sdk.exceptions import AirflowException
 
     counted: dict[int, int] = {}
+    fate = FATE if options.count_tokens else "The estimate is the wider for it."
     try:
-        _count(options, wish, [line for line in lines if line.request], counted)
+        hook = _hook(options.gcp_conn_id, fate=fate)
+    except GeminiBatchError as error:
+        if options.count_tokens:
+            raise
+        print(error, file=sys.stderr)
+        return counted
+    try:
+        _count(hook, wish, [line for line in lines if line.request], counted)
     except AirflowException as error:
         fact = f"{str(error).rstrip('.')}."
         if options.count_tokens:
-            raise ConfigurationError(f"{fact} {FATE}") from error
-        print(f"{fact} The estimate is the wider for it.", file=sys.stderr)
+            raise ConfigurationError(f"{fact} {fate}") from error
+        print(f"{fact} {fate}", file=sys.stderr)
     return counted
 
 
-def _count(
-    options: argparse.Namespace, wish: Wish, lines: Sequence[SampledLine], counted: dict[int, int]
-) -> None:
+def _hook(gcp_conn_id: str, *, fate: str) -> GeminiBatchHook:
     from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
 
-    with closing(GeminiBatchHook(gcp_conn_id=options.gcp_conn_id)) as hook:
+    with connection_known(gcp_conn_id, fate=fate):
+        return GeminiBatchHook(gcp_conn_id=gcp_conn_id)
+
+
+def _count(hook: GeminiBatchHook, wish: Wish, lines: Sequence[SampledLine], counted: dict[int, int]) -> None:
+    with closing(hook):
         for line in worth_counting(lines, SAMPLE_ROWS, model=wish.model):
             counted[line.row] = hook.count_tokens(
                 project_id=wish.project_id, location=wish.location, model=wish.model, request=line.request

@@ -123,11 +123,22 @@ def test_an_unknown_connection_is_told(file: str, capsys: pytest.CaptureFixture[
     """Without one tokens cannot be counted, and gs:// cannot be read."""
     nowhere = ("--gcp-conn-id", "nowhere")
     assert cli.main(["estimate", file, *MODEL, *nowhere]) == 0
-    assert "nowhere" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "Airflow knows no connection nowhere. The estimate is the wider for it; to use your own"
+    )
     assert cli.main(["estimate", file, *MODEL, *nowhere, "--count-tokens"]) == 1
-    assert "Nothing was estimated." in capsys.readouterr().err
+    assert "Nothing was estimated; to use your own credentials set" in capsys.readouterr().err
     assert cli.main(["estimate", "gs://bucket/name", *ALONE, *nowhere]) == 1
     assert "Nothing was estimated; to use your own credentials set" in capsys.readouterr().err
+
+
+def test_lines_that_are_no_requests_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figure is none of a job that runs."""
+    path = tmp_path / "spoiled.jsonl"
+    path.write_bytes(LINES + b"no JSON\n" + b'{"key": "x", "request": null}\n')
+    assert cli.main(["estimate", str(path), *ALONE]) == 0
+    assert "2 of 32 lines that were weighed are no requests" in capsys.readouterr().err
 
 
 def test_a_budget_that_may_not_hold_ends_with_1(file: str, capsys: pytest.CaptureFixture[str]) -> None:
