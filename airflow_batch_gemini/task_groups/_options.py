@@ -28,9 +28,9 @@ def check_names(
             raise ConfigurationError(f"{given} sets {name}: the group does that itself. Nothing was sent.")
         if name not in known:
             near = get_close_matches(str(name), sorted(known - taken), n=1)
-            hint = f"; did you mean {near[0]}" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             raise ConfigurationError(
-                f"{given} sets {name}: {operator.__name__} has no such argument{hint}. Nothing was sent."
+                f"{given} sets {name}: {operator.__name__} has no such argument{hint} Nothing was sent."
             )
 
 

@@ -18,7 +18,11 @@ def label_reviews():
     prepare = GeminiBatchPrepareOperator(
         task_id="prepare",
         sql="SELECT id AS key, product, body FROM `my-project.shop.reviews`",
-        template=GeminiTemplate(prompt="A review of {product}: {body}", response_schema=Review),
+        template=GeminiTemplate(
+            prompt="A review of {product}: {body}",
+            response_schema=Review,
+            generation_config={"maxOutputTokens": 2048},  # what an answer can cost at most, thoughts included
+        ),
         model="gemini-3.5-flash",
         location="us-central1",
         work_uri="gs://my-bucket/gemini",

@@ -19,7 +19,11 @@ def tell(report):
 def label_reviews_in_one_call():
     labels = gemini_batch(
         sql="SELECT id AS key, product, body FROM `my-project.shop.reviews`",
-        template=GeminiTemplate(prompt="A review of {product}: {body}", response_schema=Review),
+        template=GeminiTemplate(
+            prompt="A review of {product}: {body}",
+            response_schema=Review,
+            generation_config={"maxOutputTokens": 2048},  # what an answer can cost at most, thoughts included
+        ),
         model="gemini-3.5-flash",
         location="us-central1",
         work_uri="gs://my-bucket/gemini",

@@ -90,7 +90,7 @@ def test_an_incremental_batch_looks_into_the_table_it_lands_in(dag: DAG) -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"modle": "m"}, r"gemini_batch\(\) sets modle: .*did you mean model\."),
+        ({"modle": "m"}, r"gemini_batch\(\) sets modle: .*did you mean model\?"),
         ({"task_id": "mine"}, r"gemini_batch\(\) sets task_id: the group does that"),
         ({"submit": {"on_finish": "adopt"}}, "submit= sets on_finish: .*did you mean on_finished"),
         ({"submit": {"part": 1}}, "submit= sets part: the group does that"),
