@@ -10,9 +10,16 @@ from airflow_batch_gemini.batch.layout import Workspace
 from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import GcsUri
 from airflow_batch_gemini.batch.ref import BatchRef
-from airflow_batch_gemini.exceptions import GeminiBatchError, OwnershipLostError, ServiceError, SourceError
+from airflow_batch_gemini.exceptions import (
+    ConfigurationError,
+    GeminiBatchError,
+    OwnershipLostError,
+    ServiceError,
+    SourceError,
+)
 
 if TYPE_CHECKING:
+    from airflow_batch_gemini.hooks._storage import ObjectInfo
     from airflow_batch_gemini.hooks.workspace import StoredObject, WorkspaceHook
 
 _TRIES = 5
@@ -36,13 +43,26 @@ class ManifestKeeper:
 
         The files are listed before the claim is made: a newer attempt claims before it writes, so none of its files is
         among them.
+
+        :raises ConfigurationError: there is no such bucket, and no retry makes one.
         """
-        files = self._hook.list(self._places.folder / "requests")
+        files = self._left()
         self._replace(self._places.claim, json.dumps({"attempt": self._attempt}).encode())
         if (stored := self._older(self._places.manifest)) is not None:
             self._hook.delete(self._places.manifest, if_generation=stored.info.generation)
         for found in files:
             self._hook.delete(GcsUri.parse(found.uri), if_generation=found.generation)
+
+    def _left(self) -> list[ObjectInfo]:
+        try:
+            return self._hook.list(self._places.folder / "requests")
+        except ServiceError as error:
+            if error.http_status != 404:
+                raise
+            raise ConfigurationError(
+                f"Cloud Storage has no bucket {self._places.folder.bucket}. Nothing was sent; make it in the location "
+                "of the jobs, or correct work_uri."
+            ) from error
 
     def keep(self, manifest: Manifest) -> None:
         """Write the manifest, and with it make all that was prepared a batch."""

@@ -309,6 +309,15 @@ def test_a_dataset_must_lie_where_the_job_runs(cloud: LocalCloud, place: Place) 
     assert place.files() == []
 
 
+@pytest.mark.parametrize("tables", [False, True])
+def test_a_bucket_that_is_not_there_is_told_and_no_retry_is_spent_on_it(place: Place, tables: bool) -> None:
+    """A name mistyped is corrected, not tried again."""
+    arguments = {"requests_dataset": place.dataset} if tables else {}
+    with pytest.raises(ConfigurationError, match=r"has no bucket no-such-bucket\. Nothing was sent; make it"):
+        place.prepare(sql=SQL, work_uri="gs://no-such-bucket/gemini", **arguments)
+    assert place.tables() == []
+
+
 def test_a_killed_preparation_leaves_nothing_that_looks_whole(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
