@@ -31,8 +31,10 @@ def opened(file: str, gcp_conn_id: str, *, fate: str) -> Iterator[tuple[BinaryIO
         with closing(cloud_storage(gcp_conn_id, fate=fate)) as hook:
             uri = GcsUri.parse(file)
             info = hook.stat(uri)
+            if info is None:
+                raise SourceError(f"{file} cannot be read: there is no such object. {fate}")
             with hook.reader(uri) as stream:
-                yield stream, 0 if info is None else info.size
+                yield stream, info.size
     else:
         try:
             with Path(file).open("rb") as stream:

@@ -105,6 +105,16 @@ def test_tokens_are_counted_where_they_can_be(
     assert not told.err
 
 
+@pytest.mark.parametrize(("command", "fate"), [("lint", "checked"), ("estimate", "estimated")])
+def test_an_object_that_is_not_there_is_told(
+    command: str, fate: str, cloud: LocalCloud, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what came of the work, as for a file."""
+    assert cli.main([command, f"gs://{bucket}/gone.jsonl", *MODEL]) == 1
+    told = capsys.readouterr().err
+    assert told == f"gs://{bucket}/gone.jsonl cannot be read: there is no such object. Nothing was {fate}.\n"
+
+
 def test_an_estimate_goes_on_without_a_count(
     file: str, cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
