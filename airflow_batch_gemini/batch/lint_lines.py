@@ -24,6 +24,9 @@ from airflow_batch_gemini.batch.reuse import RowSet
 from airflow_batch_gemini.batch.row_files import BOM
 
 _PLAIN_KEY = MAX_KEY_BYTES // 4
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+"""How gzip, bzip2, xz and Zstandard begin."""
+_PACKED_SAID = "it looks compressed; unpack the file"
 _ODD = re.compile(r"^[0-9+.-]|[\x00-\x1f\x7f]")
 """What a key has that may break a rule."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
@@ -95,7 +98,10 @@ class LineLinter:
         try:
             document = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            yield Finding(rule=RULES["GB131"], row=row, detail=f"at character {error.pos + 1}")
+            place = f"at character {error.pos + 1}"
+            yield Finding(
+                rule=RULES["GB131"], row=row, detail=_PACKED_SAID if line.startswith(_PACKED) else place
+            )
             return
         if not isinstance(document, dict):
             yield Finding(rule=RULES["GB131"], row=row, detail=f"a JSON {type(document).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -83,6 +84,14 @@ def test_github_shows_it_beside_the_line(file: Path, capsys: pytest.CaptureFixtu
     name = str(file).replace(",", "%2C")
     assert first.startswith(f"::error file={name},line=2,title=GB102::GB102 line 2, key 'b', request.x: ")
     assert last == f"{file}: 2 errors, 1 warning."
+
+
+def test_a_compressed_file_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A character of bytes that nobody wrote would help nobody."""
+    path = tmp_path / "requests.jsonl.gz"
+    path.write_bytes(gzip.compress(b"{}\n"))
+    assert cli.main(["lint", str(path)]) == 1
+    assert "line 1 (it looks compressed; unpack the file)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["gone.jsonl"], ["gs://no-such-bucket-here"]])
