@@ -89,7 +89,7 @@ class ReadyMade:
         too_large = len(made) > self._max_line
         # A request that is not sent says nothing of the shape of the others.
         linter = FileLinter() if too_large else self._linter
-        for finding in linter.findings(data, request):
+        for finding in (*linter.findings(data, request), *_vector_wanted(request)):
             if self._strict and finding.rule.severity == "error":
                 lint.refuse_row(finding.rule.id, row=place, key=key, path=finding.path, detail=finding.detail)
             found[finding.rule.id] += 1
@@ -110,6 +110,13 @@ class ReadyMade:
             return key_text(value)
         except NoTextError as error:
             lint.refuse_row("GB125", row=place, path="key", detail=str(error))
+
+
+def _vector_wanted(request: Mapping[str, Any]) -> Sequence[lint.Finding]:
+    """A request for a vector is sound, but a model that takes ready-made requests answers none."""
+    if "contents" in request or "content" not in request:
+        return ()
+    return (lint.Finding(rule=lint.RULES["GB106"], path="request.contents", detail="content alone"),)
 
 
 def _escaped(key: str, place: str) -> bytes:
