@@ -84,6 +84,11 @@ class ReadyMade:
         return keys, RequestLines.of(lines)
 
     def _line(self, key: str, row: Row, line: bytes | None, place: str, found: Counter[str]) -> bytes:
+        if REQUEST not in row and {"contents", self._key_column} <= row.keys():
+            raise SourceError(
+                f"{place} has its key, {self._key_column!r}, among the fields of its request, which has none of that "
+                'name. Nothing was sent; give {"key": …, "request": {…}}, or the request without a key.'
+            )
         data, request = _taken(row, line, place)
         made = b"".join((_KEY, _escaped(key, place), b'","request":', data, b"}\n"))
         too_large = len(made) > self._max_line
