@@ -120,7 +120,7 @@ class ImporterWalk:
     def _note(self, path: str, place: str, shape: str) -> Iterator[Finding]:
         plain = _INDEX.sub("", path)
         known = self.shapes.setdefault(plain, shape)
-        if known == "list" and shape.startswith("list"):
+        if known == "list" and shape.startswith("list of"):
             self.shapes[plain] = shape
         elif known != shape and not (shape == "list" and known.startswith("list")):
             yield Finding(rule=RULES["GB111"], path=place, detail=f"{known} before, {shape} here")

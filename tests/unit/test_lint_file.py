@@ -87,6 +87,13 @@ def test_an_empty_list_goes_with_any_list() -> None:
     assert found(full, empty, {**PLAIN, "x": ["a"]}) == [[], [], ["GB111"]]
 
 
+def test_an_empty_list_is_no_place_for_a_null_either() -> None:
+    """A list is never NULL, whichever of the two comes first."""
+    null, empty = {**PLAIN, "x": None}, {**PLAIN, "x": []}
+    assert found(null, empty) == [[], ["GB104"]]
+    assert found(empty, null) == [[], ["GB104"]]
+
+
 def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     """They may be meant."""
     camel = {**PLAIN, "generationConfig": {"topP": 1}}
