@@ -126,6 +126,13 @@ def test_rag_and_cached_content_are_refused() -> None:
     assert found({**PLAIN, "cachedContent": "c"}) == [["GB105"]]
 
 
+def test_a_null_asks_for_nothing() -> None:
+    """The request that a job repeats in its output has nulls for what it did not say."""
+    null = {**PLAIN, "cachedContent": None, "tools": [{"retrieval": {"vertexRagStore": None}}]}
+    asked = {**PLAIN, "cachedContent": "x"}
+    assert found(null, asked, null) == [[], ["GB105"], []]
+
+
 def test_names_that_vary_without_end_are_refused_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table has ten thousand columns; the memory of a linter is bounded too."""
     monkeypatch.setattr(lint_file, "MAX_PATHS", 20)
