@@ -49,6 +49,8 @@ _DURATION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?s")
 _RESOLUTIONS = frozenset(
     f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
 )
+_FREE = frozenset({"customConfigs"})
+"""Fields of type ``Struct``: what is in them is spelled as somebody else, a search engine, wants it."""
 _REPLACED = {"responseJsonSchema": "use response_schema=, which takes JSON Schema."}
 
 
@@ -180,7 +182,8 @@ def _unknown(where: str, name: str, known: Collection[str], fact: str) -> Templa
 
 def _camel_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {_camel(key): _camel_keys(member) for key, member in value.items()}
+        names = [(_camel(key), member) for key, member in value.items()]
+        return {name: member if name in _FREE else _camel_keys(member) for name, member in names}
     if isinstance(value, (list, tuple)):
         return [_camel_keys(member) for member in value]
     return value

@@ -27,7 +27,7 @@ def lint_request(request: Mapping[str, Any], *, importer: bool) -> Iterator[Find
 
 def _cached_content(request: Mapping[str, Any]) -> Iterator[Finding]:
     for name in ("cachedContent", "cached_content"):
-        if name in request:
+        if request.get(name) is not None:
             yield Finding(rule=RULES["GB105"], path=f"request.{name}")
 
 
@@ -69,7 +69,7 @@ def _rag(request: Mapping[str, Any]) -> Iterator[Finding]:
     for i, tool in enumerate(tools if isinstance(tools, (list, tuple)) else ()):
         retrieval = tool.get("retrieval") if isinstance(tool, Mapping) else None
         for name in ("vertexRagStore", "vertex_rag_store"):
-            if isinstance(retrieval, Mapping) and name in retrieval:
+            if isinstance(retrieval, Mapping) and retrieval.get(name) is not None:
                 yield Finding(rule=RULES["GB114"], path=f"request.tools[{i}].retrieval.{name}")
 
 
@@ -120,7 +120,7 @@ class ImporterWalk:
     def _note(self, path: str, place: str, shape: str) -> Iterator[Finding]:
         plain = _INDEX.sub("", path)
         known = self.shapes.setdefault(plain, shape)
-        if known == "list" and shape.startswith("list"):
+        if known == "list" and shape.startswith("list of"):
             self.shapes[plain] = shape
         elif known != shape and not (shape == "list" and known.startswith("list")):
             yield Finding(rule=RULES["GB111"], path=place, detail=f"{known} before, {shape} here")

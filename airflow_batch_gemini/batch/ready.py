@@ -84,12 +84,17 @@ class ReadyMade:
         return keys, RequestLines.of(lines)
 
     def _line(self, key: str, row: Row, line: bytes | None, place: str, found: Counter[str]) -> bytes:
+        if REQUEST not in row and {"contents", self._key_column} <= row.keys():
+            raise SourceError(
+                f"{place} has its key, {self._key_column!r}, among the fields of its request, which has none of that "
+                'name. Nothing was sent; give {"key": …, "request": {…}}, or the request without a key.'
+            )
         data, request = _taken(row, line, place)
         made = b"".join((_KEY, _escaped(key, place), b'","request":', data, b"}\n"))
         too_large = len(made) > self._max_line
         # A request that is not sent says nothing of the shape of the others.
         linter = FileLinter() if too_large else self._linter
-        for finding in linter.findings(data, request):
+        for finding in (*linter.findings(data, request), *_vector_wanted(request)):
             if self._strict and finding.rule.severity == "error":
                 lint.refuse_row(finding.rule.id, row=place, key=key, path=finding.path, detail=finding.detail)
             found[finding.rule.id] += 1
@@ -110,6 +115,13 @@ class ReadyMade:
             return key_text(value)
         except NoTextError as error:
             lint.refuse_row("GB125", row=place, path="key", detail=str(error))
+
+
+def _vector_wanted(request: Mapping[str, Any]) -> Sequence[lint.Finding]:
+    """A request for a vector is sound, but a model that takes ready-made requests answers none."""
+    if "contents" in request or "content" not in request:
+        return ()
+    return (lint.Finding(rule=lint.RULES["GB106"], path="request.contents", detail="content alone"),)
 
 
 def _escaped(key: str, place: str) -> bytes:

@@ -121,7 +121,7 @@ class _Converter:
         return _ordered(result, schema, path)
 
     def _included(self, schema: dict[str, Any], path: str, seen: tuple[str, ...]) -> dict[str, Any] | None:
-        """Inline ``$ref`` or an ``allOf`` of one; what stands beside it wins."""
+        """Inline ``$ref`` or an ``allOf`` of one, together with what stands beside it."""
         if "$ref" in schema:
             reference = schema.pop("$ref")
             if reference in seen:
@@ -136,7 +136,7 @@ class _Converter:
             return None
         if not isinstance(inner, Mapping):
             raise _refused(path, f"is a {type(inner).__name__} where a schema is wanted")
-        return self.convert({**inner, **schema}, path, inside)
+        return self.convert(_together(inner, schema, path), path, inside)
 
     def _resolve(self, reference: Any, path: str) -> Any:
         node: Any = self._root
@@ -194,6 +194,24 @@ class _Converter:
         if isinstance(value, bool) or value == {}:
             return {"additionalProperties": value is not False}
         return {"additionalProperties": self.convert(value, path, seen)}
+
+
+def _together(inner: Mapping[str, Any], beside: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return *inner* with what stands beside the reference to it, which wins; both have their properties."""
+    inner = {_CAMEL.get(key, key): value for key, value in inner.items()}
+    result = {**inner, **beside}
+    for key in ("items", "anyOf", "oneOf"):
+        if key in inner and result[key] != inner[key]:
+            raise _refused(
+                f"{path}.{key}", "stands in a schema and beside the reference to it; write one schema"
+            )
+    known, more = inner.get("properties"), beside.get("properties")
+    if isinstance(known, Mapping) and isinstance(more, Mapping):
+        result["properties"] = {**known, **more}
+    known, more = inner.get("required"), beside.get("required")
+    if isinstance(known, list) and isinstance(more, list):
+        result["required"] = [*known, *(name for name in more if name not in known)]
+    return result
 
 
 def _ordered(result: dict[str, Any], schema: Mapping[str, Any], path: str) -> dict[str, Any]:

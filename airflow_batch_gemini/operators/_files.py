@@ -173,19 +173,27 @@ class RequestFiles:
         return keys, lines
 
     def _made_or_dropped(self, batch: RowBatch, renderer: Maker) -> tuple[list[str], RequestLines]:
+        made: Iterable[tuple[str, bytes] | RowError]
         try:
-            made = dict(enumerate(zip(*renderer.make(batch), strict=True)))
+            made = zip(*renderer.make(batch), strict=True)
         except RowError:
-            made = dict(self._row_by_row(batch, renderer))
-        for index, (key, _) in list(made.items()):
-            if not self._seen.add(key_number(key)):
+            made = self._row_by_row(batch, renderer)
+        keys, lines = list[str](), list[bytes]()
+        for index, one in enumerate(made):
+            if isinstance(one, RowError):
+                known = one.key if one.key and _names_a_row(one.key) else None
+                fresh = known is not None and self._seen.add(key_number(known))
+                self._reject(known if known is not None and fresh else batch.place(index), one.rule, one.said)
+            elif self._seen.add(key_number(one[0])):
+                keys.append(one[0])
+                lines.append(one[1])
+            else:
                 twice = lint.Finding(rule=lint.RULES["GB122"])
-                self._reject(batch.place(index), twice.rule.id, f"key {key[:100]!r}: {twice.said}")
-                del made[index]
-        return [key for key, _ in made.values()], RequestLines.of([line for _, line in made.values()])
+                self._reject(batch.place(index), twice.rule.id, f"key {one[0][:100]!r}: {twice.said}")
+        return keys, RequestLines.of(lines)
 
-    def _row_by_row(self, batch: RowBatch, renderer: Maker) -> Iterator[tuple[int, tuple[str, bytes]]]:
-        """Yield what can be made of a batch of which one row cannot; reject the others."""
+    def _row_by_row(self, batch: RowBatch, renderer: Maker) -> Iterator[tuple[str, bytes] | RowError]:
+        """Yield what can be made of each row of a batch of which one cannot: its key and line, or why not."""
         for index, row in enumerate(batch.rows):
             raw = None if batch.lines is None else batch.lines[index : index + 1]
             one = replace(
@@ -194,13 +202,9 @@ class RequestFiles:
             try:
                 [key], [line] = renderer.make(one)
             except RowError as error:
-                known = error.key if error.key and _names_a_row(error.key) else None
-                fresh = known is not None and self._seen.add(key_number(known))
-                self._reject(
-                    known if known is not None and fresh else batch.place(index), error.rule, error.said
-                )
+                yield error
             else:
-                yield index, (key, line)
+                yield key, line
 
     def _reject(self, key: str, rule: str, said: str) -> None:
         """Write down a row that is not sent, by its key or, where it has none of its own, by its place."""

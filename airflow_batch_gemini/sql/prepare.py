@@ -126,10 +126,11 @@ def _sliced(table: TableName, limits: Limits, largest: int) -> str:
     """Give every key its part, in order of keys.
 
     Each request weighs what it takes of a part: its share of the rows or of the bytes, whichever is more. A part takes
-    what begins within its capacity, so room is left for the one request that ends beyond it.
+    what begins within its capacity, so room is left for the one request that ends beyond it. None weighs more than that
+    capacity: it would leave a part behind it in which nothing begins.
     """
     room = max(limits.size - largest, 1)
-    weight = f"GREATEST(({LINE_SIZE}) * {limits.rows}, {room})"
+    weight = f"LEAST(GREATEST(({LINE_SIZE}) * {limits.rows}, {room}), {room * limits.rows})"
     before = "SUM(weight) OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - weight"
     return (
         f"SELECT key, DIV({before}, {room * limits.rows}) AS part\n"

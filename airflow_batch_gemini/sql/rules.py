@@ -160,7 +160,10 @@ def _media() -> Iterator[Case]:
 
 
 def _any_of(document: str, *paths: str) -> str:
-    return " OR ".join(f"JSON_QUERY({document}, '$.{path}') IS NOT NULL" for path in paths)
+    """A JSON null is none of them, as a job's output has it for what a request did not say."""
+    return " OR ".join(
+        f"COALESCE(JSON_TYPE(JSON_QUERY({document}, '$.{path}')), 'null') != 'null'" for path in paths
+    )
 
 
 def _is_null(path: str) -> str:

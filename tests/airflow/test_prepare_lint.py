@@ -78,6 +78,14 @@ def test_bad_rows_are_dropped_and_written_down(place: Place) -> None:
     assert again.rejected is None
 
 
+def test_a_bad_row_never_takes_the_key_of_a_good_one_before_it(place: Place) -> None:
+    """The good row is sent, though both are made in one go; the bad one is called by its place."""
+    rows = [{"key": "a", "text": "x", "file": None}, {"key": "a", "text": "secret", "file": "no uri"}]
+    manifest = prepared(place, rows, on_lint="drop")
+    assert [line["key"] for line in place.lines(manifest)[0]] == ["k_a"]
+    assert rejected(place) == [("a.jsonl line 2", "GB109")]
+
+
 def test_a_key_that_is_no_text_is_dropped_by_its_place(place: Place) -> None:
     """Such as the name of a file in another encoding: Python stands half a character for each byte it cannot read."""
     keys = [b"caf\xe9.eml".decode(errors="surrogateescape"), "b.eml", "\ud800", "\ud800"]

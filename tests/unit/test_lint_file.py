@@ -87,6 +87,13 @@ def test_an_empty_list_goes_with_any_list() -> None:
     assert found(full, empty, {**PLAIN, "x": ["a"]}) == [[], [], ["GB111"]]
 
 
+def test_an_empty_list_is_no_place_for_a_null_either() -> None:
+    """A list is never NULL, whichever of the two comes first."""
+    null, empty = {**PLAIN, "x": None}, {**PLAIN, "x": []}
+    assert found(null, empty) == [[], ["GB104"]]
+    assert found(empty, null) == [[], ["GB104"]]
+
+
 def test_both_spellings_and_two_schemas_in_one_file_are_warned_of() -> None:
     """They may be meant."""
     camel = {**PLAIN, "generationConfig": {"topP": 1}}
@@ -117,6 +124,13 @@ def test_rag_and_cached_content_are_refused() -> None:
     assert found({**PLAIN, "tools": [{"retrieval": {"vertexRagStore": store}}]}) == [["GB114"]]
     assert found({**PLAIN, "tools": [{"retrieval": {"vertex_rag_store": store}}]}) == [["GB114"]]
     assert found({**PLAIN, "cachedContent": "c"}) == [["GB105"]]
+
+
+def test_a_null_asks_for_nothing() -> None:
+    """The request that a job repeats in its output has nulls for what it did not say."""
+    null = {**PLAIN, "cachedContent": None, "tools": [{"retrieval": {"vertexRagStore": None}}]}
+    asked = {**PLAIN, "cachedContent": "x"}
+    assert found(null, asked, null) == [[], ["GB105"], []]
 
 
 def test_names_that_vary_without_end_are_refused_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

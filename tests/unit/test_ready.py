@@ -59,6 +59,24 @@ def test_a_request_is_taken_byte_for_byte(line: bytes, key: bytes) -> None:
     assert key_of(found).encode() == key.replace(b"\\", b"")
 
 
+@pytest.mark.parametrize("key_column", ["key", "id"])
+def test_a_key_inside_a_request_is_no_key_beside_it(key_column: str) -> None:
+    """It would be sent as a field of the request, which Vertex AI does not know, and every row would fail."""
+    row = {key_column: "a", **HELLO}
+    with pytest.raises(SourceError, match=f"f line 1 has its key, '{key_column}', among the fields"):
+        taken(json.dumps(row).encode(), key_column=key_column)
+    with pytest.raises(SourceError, match=r"s row 1 has its key"):
+        made([row], key_column=key_column)
+
+
+def test_a_request_for_a_vector_is_none_for_a_model_that_answers() -> None:
+    """As in a table: ready-made requests are for models that generate, and ``content`` is no ``contents``."""
+    line = b'{"key":"a","request":{"content":{"parts":[{"text":"x"}]}}}\n'
+    with pytest.raises(RowError, match=r"GB106 f line 1, key 'a', request\.contents"):
+        taken(line)
+    assert taken(line, strict=False)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.characters(codec="utf-8"), max_size=5)
     | st.sampled_from(["request", '"request":', "}", "{", ",", "\\"]),

@@ -93,6 +93,14 @@ def test_functions_are_declared_with_vertex_schemas() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("tool", "sent"), [("parallel_ai_search", "parallelAiSearch"), ("exaAiSearch",) * 2])
+def test_what_is_meant_for_another_search_engine_keeps_its_spelling(tool: str, sent: str) -> None:
+    """``custom_configs`` is a ``Struct``: parameters of Parallel.ai and Exa, some of them in snake_case."""
+    configs = {"source_policy": {"include_domains": ["example.com"]}, "max_results": 3, "numResults": 3}
+    template = GeminiTemplate(prompt="x", tools=[{tool: {"api_key": "k", "custom_configs": configs}}])
+    assert template.request["tools"] == [{sent: {"apiKey": "k", "customConfigs": configs}}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -180,6 +180,17 @@ def test_a_type_that_is_no_class_is_what_pydantic_says_of_it(kind: Any, sent: di
              "c": {"type": "string", "description": "theirs"}}},
             {"type": "STRING", "description": "mine"},
         ),
+        (
+            {"allOf": [{"$ref": "#/$defs/Base"}], "properties": {"b": {"type": "boolean"}}, "required": ["b"],
+             "$defs": {"Base": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}}},
+            {"type": "OBJECT", "properties": {"a": {"type": "STRING"}, "b": {"type": "BOOLEAN"}},
+             "required": ["a", "b"], "propertyOrdering": ["a", "b"]},
+        ),
+        (
+            {"$ref": "#/$defs/Base", "required": ["a"],
+             "$defs": {"Base": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+            {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}, "required": ["a"]},
+        ),
         ({"enum": [1, None, 2]}, {"type": "INTEGER", "format": "enum", "enum": ["1", "2"], "nullable": True}),
         ({"enum": [7], "type": "integer", "format": "int32"}, {"type": "INTEGER", "format": "enum", "enum": ["7"]}),
         ({"const": 1}, {"type": "INTEGER", "format": "enum", "enum": ["1"]}),
@@ -212,6 +223,10 @@ def test_json_schema_is_translated(schema: dict[str, Any], sent: dict[str, Any])
         ({"anyOf": [{"type": "string"}, {"not": {}}]}, r"\.anyOf\[1\]\.not"),
         ({"allOf": [{}, {}]}, r"\.allOf"),
         ({"allOf": [3]}, r"response_schema is a int"),
+        (
+            {"allOf": [{"anyOf": [{"type": "string"}]}], "anyOf": [{"type": "integer"}]},
+            r"\.anyOf stands in a schema and beside",
+        ),
         ({"items": True}, r"\.items is a bool"),
         ({"properties": []}, r"\.properties"),
         ({"required": ["x"]}, r"\.required names"),

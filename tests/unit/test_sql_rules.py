@@ -40,6 +40,10 @@ READY = [
         '{"contents": [{"role": "user", "parts": [{}]}, {"role": "model"}], "tools": [{"googleSearch": {}}]}',
         None,
     ),
+    (
+        '{"contents": [{}], "cachedContent": null, "tools": [{"retrieval": {"vertexRagStore": null}}]}',
+        None,
+    ),
     ('{"n": 1}', "GB106"),
     ('{"contents": []}', "GB106"),
     ('{"contents": "x"}', "GB106"),
