@@ -140,11 +140,8 @@ class GeminiBatchJobTrigger(BaseTrigger):
         The sensor has read the connection already; that it is not found now is how Airflow tells of a secrets backend
         that is down, so it is a look that failed.
         """
-        from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
-
-        shared = GeminiBatchHook.shared(
-            gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain
-        )
+        hook = await asyncio.to_thread(_imported_hook)
+        shared = hook.shared(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         try:
             return await stack.enter_async_context(shared)
         except AirflowNotFoundException as error:
@@ -207,3 +204,10 @@ class GeminiBatchJobTrigger(BaseTrigger):
 
     def _now(self) -> float:
         return time.time()
+
+
+def _imported_hook() -> type[GeminiBatchHook]:
+    """Take the second that its libraries need the first time in a thread: others on the loop go on meanwhile."""
+    from airflow_batch_gemini.hooks.gemini_batch import GeminiBatchHook
+
+    return GeminiBatchHook
