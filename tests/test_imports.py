@@ -63,3 +63,31 @@ def test_importing_it_loads_no_heavy_library(module: str, imports: list[dict[str
 def test_importing_all_of_them_costs_at_most_0_3_seconds_of_cpu(imports: list[dict[str, Any]]) -> None:
     """The better of two, for a machine that is busy with other tests."""
     assert min(run["seconds"] for run in imports) <= 0.3
+
+
+ON_THE_LOOP = """
+import asyncio, json, sys, threading
+from airflow_batch_gemini.triggers.job import GeminiBatchJobTrigger
+seen = []
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:] and threading.current_thread() is threading.main_thread():
+            seen.append(name)
+sys.meta_path.insert(0, Watch())
+trigger = GeminiBatchJobTrigger(
+    job_name="projects/p/locations/us-central1/batchPredictionJobs/1", deadline=1.0, poll_interval=1.0
+)
+async def wait():
+    return [event.payload async for event in trigger.run()]
+events = asyncio.run(wait())
+print(json.dumps({"seen": seen, "events": events}))
+"""
+
+
+def test_a_triggerers_loop_imports_no_heavy_library() -> None:
+    """A second of importing would hold up every other trigger; it is spent in threads."""
+    done = subprocess.run(
+        [sys.executable, "-c", ON_THE_LOOP, *HEAVY], check=True, capture_output=True, text=True, timeout=120
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["seen"], len(told["events"])) == ([], 1)
