@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
@@ -16,19 +14,19 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_batch_gemini.batch import lint
 from airflow_batch_gemini.batch.layout import BatchTables
 from airflow_batch_gemini.batch.lineage import of_preparation
-from airflow_batch_gemini.batch.lint import RULES, OnLint
+from airflow_batch_gemini.batch.lint import OnLint
 from airflow_batch_gemini.batch.lint_request import lint_request
-from airflow_batch_gemini.batch.manifest import Manifest, Part
+from airflow_batch_gemini.batch.manifest import Manifest
 from airflow_batch_gemini.batch.names import DatasetName
 from airflow_batch_gemini.batch.parts import MAX_BYTES
 from airflow_batch_gemini.batch.pricing import Price
-from airflow_batch_gemini.batch.ready import FINGERPRINT, ReadyMade
+from airflow_batch_gemini.batch.ready import ReadyMade
 from airflow_batch_gemini.batch.request import Template
 from airflow_batch_gemini.batch.rows import Format
 from airflow_batch_gemini.batch.sampling import SAMPLE_ROWS, PartSize
-from airflow_batch_gemini.exceptions import SourceError
 from airflow_batch_gemini.operators._checks import check_arguments
 from airflow_batch_gemini.operators._estimate import Sample
+from airflow_batch_gemini.operators._keeping import judge, keep
 from airflow_batch_gemini.operators._outlook import Outlook, outlook
 from airflow_batch_gemini.operators._place import check_place
 from airflow_batch_gemini.operators._plan import (
@@ -45,10 +43,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_batch_gemini.hooks.workspace import WorkspaceHook
-    from airflow_batch_gemini.operators._files import RequestFiles
-    from airflow_batch_gemini.operators._tables import RequestTables
-
-_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class GeminiBatchPrepareOperator(BaseOperator):
@@ -245,10 +239,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
             with closing(source.batches(hook)) as batches:
                 parts = files.write(batches, renderer=renderer, limits=plan.limits)
             found = renderer.found if isinstance(renderer, ReadyMade) else Counter[str]()
-            self._judge(parts, files, source=str(source), found=found)
+            judge(parts, files, source=str(source), found=found, log=self.log)
             outlook = self._outlook(plan, Sample(files.sampler.sizes, files.sampler.kept), hook)
             files.verify()
-            return self._keep(plan, parts, files, outlook=outlook)
+            return keep(self, plan, parts, files, outlook=outlook)
 
     def _in_bigquery(
         self, plan: Plan, hook: WorkspaceHook, dataset: DatasetName
@@ -279,72 +273,10 @@ class GeminiBatchPrepareOperator(BaseOperator):
                     reuse=reuse_of(self, plan, warehouse),
                 )
                 plan.read.extend(tables.read)
-                self._judge(parts, tables, source="The query")
+                judge(parts, tables, source="The query", log=self.log)
                 sizes = [PartSize(part=part.index, rows=part.rows, size=part.size) for part in parts]
                 outlook = self._outlook(plan, Sample(sizes, tables.sample(parts)), hook)
-                return self._keep(plan, parts, tables, outlook=outlook)
-
-    def _judge(
-        self,
-        parts: tuple[Part, ...],
-        made: RequestFiles | RequestTables,
-        *,
-        source: str,
-        found: Mapping[str, int] = _NOTHING,
-    ) -> None:
-        """Tell which rules rows break; refuse a source that leaves no row.
-
-        :param found: what rows break and are sent all the same.
-        """
-        for rule, count in sorted((made.broken + Counter(found)).items()):
-            self.log.warning("%s, %s rows: %s; %s.", rule, f"{count:,}", RULES[rule].says, RULES[rule].fix)
-        if not parts and not made.answered:
-            why = "no row that breaks no rule" if made.rejected else "no rows"
-            raise SourceError(f"{source} has {why}. Nothing was sent.")
-
-    def _keep(
-        self,
-        plan: Plan,
-        parts: tuple[Part, ...],
-        made: RequestFiles | RequestTables,
-        *,
-        outlook: Outlook,
-    ) -> Manifest | AirflowSkipException:
-        """Write the manifest, or return why there is nothing to send; then only rejected rows stay, for a look."""
-        if not parts:
-            but = (
-                made.rejected and f", but for {made.rejected.rows:,} that break a rule ({made.rejected.uri})"
-            )
-            why = (
-                f"All {made.answered:,} rows have the answers to the same requests in {plan.results} already"
-                f"{but or ''}. Nothing was sent."
-            )
-            self.log.info(why)  # Airflow folds the reason of a skip away
-            return AirflowSkipException(why)
-        manifest = Manifest(
-            identity=plan.identity,
-            workspace=str(plan.workspace.folder),
-            project_id=plan.project,
-            location=plan.location,
-            model=plan.model,
-            requests="gcs" if plan.requests is None else "bigquery",
-            predictions="gcs" if plan.predictions is None else "bigquery",
-            predictions_dataset=None if plan.predictions is None else str(plan.predictions),
-            parts=parts,
-            template_fingerprint=self.template.fingerprint if self.template else FINGERPRINT,
-            template_version=self.template.version if self.template else None,
-            response_schema=self.template.vertex_schema if self.template else None,
-            created_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
-            attempt=plan.attempt,
-            fingerprinted=self.dedupe or self.incremental,
-            copies=made.copies,
-            rejected=made.rejected,
-            answered=made.answered,
-            estimate=outlook.estimate,
-            canary=outlook.canary,
-        )
-        plan.keeper.keep(manifest)
-        return manifest
+                return keep(self, plan, parts, tables, outlook=outlook)
 
     def _outlook(self, plan: Plan, sample: Sample, hook: WorkspaceHook) -> Outlook:
         return outlook(self, plan, sample, hook, killed=lambda: self._killed)
