@@ -39,7 +39,9 @@ def approval_task(options: Mapping[str, Any], *, prepare_id: str) -> BaseOperato
     """
     from airflow.providers.standard.operators.hitl import ApprovalOperator
 
+    from airflow_batch_gemini.task_groups._approving import GroupApproval
+
     check_names(ApprovalOperator, options, given="approval=", taken={"options", "multiple"})
     body = _BODY.replace("TASK", prepare_id)
     arguments: dict[str, Any] = {"subject": SUBJECT, "body": body, **options}
-    return ApprovalOperator(task_id="approve", **arguments)
+    return GroupApproval(task_id="approve", **arguments)
