@@ -12,7 +12,7 @@ from airflow_batch_gemini.task_groups._options import check_names
 SUBJECT = "Send this batch to Gemini?"
 
 _BODY = """
-{%- set parts = ti.xcom_pull(task_ids='TASK', map_indexes=ti.map_index) -%}
+{%- set parts = ti.xcom_pull(task_ids='TASK', map_indexes=INDEX) -%}
 {%- set batch = parts if parts is mapping else parts[0] -%}
 {%- set jobs = "1 job" if batch.parts == 1 else "%d jobs" | format(batch.parts) -%}
 {%- macro usd(sum) -%}{{ "unknown" if sum is none else "%.4f USD" | format(sum) }}{%- endmacro -%}
@@ -31,17 +31,18 @@ lie under `{{ batch.workspace }}/canary/`.
 """
 
 
-def approval_task(options: Mapping[str, Any], *, prepare_id: str) -> BaseOperator:
+def approval_task(options: Mapping[str, Any], *, prepare: BaseOperator) -> BaseOperator:
     """Return the task that asks, and holds no worker while nobody answers.
 
     :param options: arguments of ``ApprovalOperator`` that say something else than the group would.
-    :param prepare_id: the task whose batch is in question.
+    :param prepare: the task whose batch is in question.
     """
     from airflow.providers.standard.operators.hitl import ApprovalOperator
 
     from airflow_batch_gemini.task_groups._approving import GroupApproval
 
     check_names(ApprovalOperator, options, given="approval=", taken={"options", "multiple"})
-    body = _BODY.replace("TASK", prepare_id)
+    mapped = next(prepare.iter_mapped_task_groups(), None) is not None
+    body = _BODY.replace("TASK", prepare.task_id).replace("INDEX", "ti.map_index" if mapped else "-1")
     arguments: dict[str, Any] = {"subject": SUBJECT, "body": body, **options}
     return GroupApproval(task_id="approve", **arguments)
