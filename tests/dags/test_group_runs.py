@@ -120,29 +120,29 @@ def test_in_a_mapped_group_each_instance_is_a_batch(
     assert cloud.stats()["billed_rows"] - billed == 6
 
 
-def answered(answer: str) -> Any:
-    """What Airflow's operator does, with a person who says *answer* as soon as the question is asked."""
+@pytest.fixture(params=["Approve", "Reject"])
+def answer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a person says as soon as the question is asked."""
+    said = str(request.param)
     event = {
-        "chosen_options": [answer],
+        "chosen_options": [said],
         "params_input": {},
         "responded_at": dt.datetime(2026, 11, 29, tzinfo=dt.UTC),
         "responded_by_user": None,
     }
-    return lambda operator, context: operator.execute_complete(context, event)
+
+    def execute(operator: Any, context: Any) -> Any:
+        return operator.execute_complete(context, event)
+
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.HITLOperator.execute", execute)
+    return said
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-@pytest.mark.parametrize("answer", ["Approve", "Reject"])
 def test_a_batch_is_paid_for_as_it_was_answered(
-    cloud: LocalCloud,
-    dataset: str,
-    job: dict[str, Any],
-    mapped: bool,
-    answer: str,
-    monkeypatch: pytest.MonkeyPatch,
+    cloud: LocalCloud, dataset: str, job: dict[str, Any], mapped: bool, answer: str
 ) -> None:
     """In a mapped group, too, where Airflow itself skips nothing for a rejection."""
-    monkeypatch.setattr("airflow.providers.standard.operators.hitl.HITLOperator.execute", answered(answer))
     with DAG(f"group_{answer}_{mapped}", schedule=None) as dag:
 
         @task_group

@@ -83,7 +83,12 @@ def test_options_reach_the_tasks_they_are_meant_for(dag: DAG) -> None:
 
 def test_what_is_not_said_comes_from_default_args() -> None:
     """Of the DAG or of the group, as for any task; only what the call says hides them."""
-    defaults = {"gcp_conn_id": "ours", "impersonation_chain": "a@b", "project_id": "payer", "errors_table": "p.d.bad"}
+    defaults = {
+        "gcp_conn_id": "ours",
+        "impersonation_chain": "a@b",
+        "project_id": "payer",
+        "errors_table": "p.d.bad",
+    }
     with DAG("dag", schedule=None, default_args=defaults) as dag:
         gemini_batch(**CALL, rounds=1, teardown=True)
         gemini_batch(**CALL, group_id="b", default_args={"gcp_conn_id": "group"})
