@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class GroupApproval(ApprovalOperator):  # type: ignore[misc]  # Airflow leaves it untyped
+class GroupApproval(ApprovalOperator):
     """Airflow's, but that what is rejected is skipped in a mapped task group as well.
 
     There Airflow skips no task for a rejection (3.3): it looks for what was rejected under no map index. So this task
@@ -21,6 +21,7 @@ class GroupApproval(ApprovalOperator):  # type: ignore[misc]  # Airflow leaves i
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Return the answer; skip what comes after when it is no."""
         answer = super().execute_complete(context, event)
-        if context["ti"].map_index >= 0 and self.APPROVE not in answer["chosen_options"]:
+        mapped = context["ti"].map_index not in {None, -1}
+        if mapped and self.APPROVE not in answer["chosen_options"]:
             raise AirflowSkipException("The batch was rejected. Nothing was sent.")
         return answer
