@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, TriggerRule
 
+from airflow_batch_gemini.exceptions import ConfigurationError
 from airflow_batch_gemini.task_groups._options import check_names
 
 SUBJECT = "Send this batch to Gemini?"
 
+_HEEDED = ("all_success", "none_skipped")
+"""Rules by which a task does not run when one before it was skipped."""
 _BODY = """
 {%- set parts = ti.xcom_pull(task_ids='TASK', map_indexes=INDEX) -%}
 {%- set batch = parts if parts is mapping else parts[0] -%}
@@ -31,16 +34,22 @@ lie under `{{ batch.workspace }}/canary/`.
 """
 
 
-def approval_task(options: Mapping[str, Any], *, prepare: BaseOperator) -> BaseOperator:
+def approval_task(options: Mapping[str, Any], *, prepare: BaseOperator, submit: BaseOperator) -> BaseOperator:
     """Return the task that asks, and holds no worker while nobody answers.
 
     :param options: arguments of ``ApprovalOperator`` that say something else than the group would.
     :param prepare: the task whose batch is in question.
+    :param submit: the task that must not run when the answer is no.
     """
     from airflow.providers.standard.operators.hitl import ApprovalOperator
 
     from airflow_batch_gemini.task_groups._approving import GroupApproval
 
+    if next(submit.iter_mapped_task_groups(), None) is not None and submit.trigger_rule not in _HEEDED:
+        raise ConfigurationError(
+            f"With trigger_rule={TriggerRule(submit.trigger_rule).value!r} {submit.task_id} would send in a mapped group what was "
+            f"rejected: it wants {' or '.join(_HEEDED)}. Nothing was sent."
+        )
     check_names(ApprovalOperator, options, given="approval=", taken={"options", "multiple"})
     mapped = next(prepare.iter_mapped_task_groups(), None) is not None
     body = _BODY.replace("TASK", prepare.task_id).replace("INDEX", "ti.map_index" if mapped else "-1")

@@ -92,8 +92,8 @@ def gemini_batch(
         ``google_cloud_default``.
     :param impersonation_chain: service account that every task impersonates, or a chain of them.
     :param approval: ask a person before there is a job: a task ``approve`` shows rows, parts, size, and what prepare
-        knows of the cost, and holds no worker meanwhile. Rejected, the rest is skipped. A dict is for
-        ``ApprovalOperator``, like ``{"subject": …, "body": …, "response_timeout": …}``.
+        knows of the cost, and holds no worker meanwhile. Rejected, the rest is skipped, and in a mapped group
+        ``approve`` too. A dict is for ``ApprovalOperator``, like ``{"subject": …, "body": …, "response_timeout": …}``.
     :param teardown: add a teardown task ``cancel``: what still runs when the waits are over, as after a timeout, is
         cancelled. What it answered until then is kept and paid for.
     :param rounds: how often rows that deserve it are asked once more, at most 9. They are paid for without another
@@ -136,7 +136,7 @@ def gemini_batch(
         submitted, loaded = wire_round(group, batch, wish)
         if approval:
             options = approval if isinstance(approval, Mapping) else {}
-            batch >> approval_task(options, prepare=batch.operator) >> submitted
+            batch >> approval_task(options, prepare=batch.operator, submit=submitted) >> submitted
         if rounds:
             wire_repair(group, batch, loaded, wish, rounds=rounds)
     return group

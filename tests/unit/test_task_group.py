@@ -230,6 +230,23 @@ def test_in_a_mapped_group_a_batch_is_found_where_it_was_prepared(dag: DAG, insi
     assert "map_indexes=ti.map_index) }}" in args.trigger_kwargs["job_name"]
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_in_a_mapped_group_no_rule_lets_submit_run_over_a_rejection(dag: DAG, mapped: bool) -> None:
+    """Airflow itself keeps it from that elsewhere."""
+
+    @task_group(default_args={"trigger_rule": "none_failed"})
+    def each(uri: str) -> None:
+        gemini_batch(**JOB, source_uri=uri, results_table="p.d.t", approval=True)
+
+    if not mapped:
+        each("gs://my-bucket/a")
+        return
+    with pytest.raises(
+        AirflowException, match="trigger_rule='none_failed' each.gemini_batch.submit would send"
+    ):
+        each.expand(uri=["gs://my-bucket/a"])
+
+
 def test_in_a_mapped_group_nothing_is_mapped_again(dag: DAG) -> None:
     """Airflow knows no mapping within a mapping; a batch has one part there."""
 
