@@ -45,10 +45,11 @@ def approval_task(options: Mapping[str, Any], *, prepare: BaseOperator, submit: 
 
     from airflow_batch_gemini.task_groups._approving import GroupApproval
 
-    if next(submit.iter_mapped_task_groups(), None) is not None and submit.trigger_rule not in _HEEDED:
+    rule = TriggerRule(submit.trigger_rule).value
+    if next(submit.iter_mapped_task_groups(), None) is not None and rule not in _HEEDED:
         raise ConfigurationError(
-            f"With trigger_rule={TriggerRule(submit.trigger_rule).value!r} {submit.task_id} would send in a mapped group what was "
-            f"rejected: it wants {' or '.join(_HEEDED)}. Nothing was sent."
+            f"With trigger_rule={rule!r} {submit.task_id} would send in a mapped group what was rejected: it wants "
+            f"{' or '.join(_HEEDED)}. Nothing was sent."
         )
     check_names(ApprovalOperator, options, given="approval=", taken={"options", "multiple"})
     mapped = next(prepare.iter_mapped_task_groups(), None) is not None

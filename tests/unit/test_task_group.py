@@ -241,9 +241,7 @@ def test_in_a_mapped_group_no_rule_lets_submit_run_over_a_rejection(dag: DAG, ma
     if not mapped:
         each("gs://my-bucket/a")
         return
-    with pytest.raises(
-        AirflowException, match="trigger_rule='none_failed' each.gemini_batch.submit would send"
-    ):
+    with pytest.raises(AirflowException, match=r"trigger_rule='none_failed' .* would send"):
         each.expand(uri=["gs://my-bucket/a"])
 
 
