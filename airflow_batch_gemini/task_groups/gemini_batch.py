@@ -126,6 +126,8 @@ def gemini_batch(
     wish = wish.over_rounds() if rounds else wish
     defaults: Any = dict(default_args or {})
     group = GeminiBatchGroup(group_id=group_id, default_args=defaults)
+    check_values(GeminiBatchSubmitOperator, {"batch": [], **wish.submit}, group=group)
+    check_values(GeminiBatchSensor, {"job_name": _ANY_JOB, **wish.wait}, group=group)
     if batch is not None:
         _check_place(batch.operator, group)
     with group:
@@ -165,8 +167,6 @@ def _check(batch: object, prepare: Mapping[str, Any], wish: Wish, *, rounds: int
     check_names(GeminiBatchPrepareOperator, prepare, given="gemini_batch()", taken=())
     for name, operator, taken in _TASKS:
         check_names(operator, getattr(wish, name), given=f"{name}=", taken=taken)
-    check_values(GeminiBatchSubmitOperator, {"batch": [], **wish.submit})
-    check_values(GeminiBatchSensor, {"job_name": _ANY_JOB, **wish.wait})
 
 
 def _check_place(prepare: Any, group: TaskGroup) -> None:

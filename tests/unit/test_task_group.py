@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset, task, task_group
+from airflow.sdk import DAG, Asset, TaskGroup, task, task_group
 from airflow.sdk.exceptions import AirflowException
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -100,6 +100,22 @@ def test_what_is_not_said_comes_from_default_args() -> None:
     assert [one.impersonation_chain for one in (prepare, *made, load, repair, cancel)] == ["a@b"] * 6
     assert (prepare.project_id, load.project_id, load.errors_table) == ("payer", "payer", "p.d.bad")
     assert [dag.get_task(f"{name}.load").gcp_conn_id for name in "bc"] == ["group", "call"]
+
+
+@pytest.mark.parametrize("where", ["dag", "parent", "group"])
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [({"poll_interval": 0}, "poll_interval=0 is no pause"), ({"on_finished": "x"}, "on_finished='x' wants")],
+)
+def test_default_args_are_judged_with_the_dag_file(where: str, defaults: dict[str, Any], said: str) -> None:
+    """Mapped tasks take them too, and would tell only once they run."""
+    given = {one: defaults if one == where else {} for one in ("dag", "parent", "group")}
+    with (
+        pytest.raises(AirflowException, match=said),
+        DAG("dag", schedule=None, default_args=given["dag"]),
+        TaskGroup("parent", default_args=given["parent"]),
+    ):
+        gemini_batch(**CALL, default_args=given["group"])
 
 
 def test_what_other_tasks_say_reaches_the_mapped_ones(dag: DAG) -> None:
