@@ -83,7 +83,7 @@ def _check_price(operator: GeminiBatchPrepareOperator, *, rendered: bool) -> Non
         )
     if operator.price is not None:
         price_of("", operator.price)
-    if not rendered and isinstance(operator.max_cost_usd, str) and not _is_plain(operator.max_cost_usd):
+    if not rendered and _has_template(operator.max_cost_usd):
         return
     if budget_of(operator.max_cost_usd) is not None and rendered:
         model = names.model_path(operator.model)

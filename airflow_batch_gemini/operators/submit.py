@@ -157,7 +157,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
         from airflow_batch_gemini.operators._outputs import JobOutputs
         from airflow_batch_gemini.operators._submission import Submission
 
-        ref, labels = BatchRef.from_xcom(self.batch), check_labels(self.labels)
+        ref, labels = BatchRef.from_xcom(self.batch), check_labels(_texts(self.labels))
         part = self._part(ref)
         connection: dict[str, Any] = {
             "gcp_conn_id": self.gcp_conn_id,
@@ -179,7 +179,7 @@ class GeminiBatchSubmitOperator(BaseOperator):
             vertex=GeminiBatchHook(**connection),
             inputs=JobInputs(manifest=manifest, part=part, workspace=workspace, **connection),
             outputs=JobOutputs(project_id=manifest.project_id, workspace=workspace, **connection),
-            display_name=self.display_name or _display_name(manifest, part),
+            display_name=str(self.display_name or _display_name(manifest, part)),
             labels=labels,
             killed=lambda: self._killed,
             log=self.log,
@@ -206,6 +206,11 @@ class GeminiBatchSubmitOperator(BaseOperator):
                 "clear the prepare task."
             )
         return manifest
+
+
+def _texts(labels: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return *labels* with the digits that ``render_template_as_native_obj`` has made numbers as they were written."""
+    return {key: str(value) if type(value) is int else value for key, value in (labels or {}).items()}
 
 
 def _display_name(manifest: Manifest, part: int) -> str:

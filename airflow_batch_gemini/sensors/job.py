@@ -247,7 +247,9 @@ class GeminiBatchSensor(BaseSensorOperator):
         """
         name: Any = self.job_name
         if isinstance(name, PlainXComArg):
-            return f"{{{{ ti.xcom_pull(task_ids={name.operator.task_id!r}, key={name.key!r}, map_indexes=-1) }}}}"
+            mapped = next(name.operator.iter_mapped_task_groups(), None) is not None
+            pulled = f"task_ids={name.operator.task_id!r}, key={name.key!r}"
+            return f"{{{{ ti.xcom_pull({pulled}, map_indexes={'ti.map_index' if mapped else -1}) }}}}"
         if not isinstance(name, str) or "xcom_pull" in name:
             raise ConfigurationError(
                 f"start_from_trigger= wants job_name= as what a task returned (submit.output) or as text that pulls no "

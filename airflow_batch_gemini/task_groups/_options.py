@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG, BaseOperator, TaskGroup, XComArg
 
 from airflow_batch_gemini.exceptions import ConfigurationError
 
@@ -34,13 +34,22 @@ def check_names(
             )
 
 
-def check_values(operator: type[BaseOperator], arguments: Mapping[str, Any]) -> None:
+def check_values(operator: type[BaseOperator], arguments: Mapping[str, Any], *, group: TaskGroup) -> None:
     """Let *operator* judge arguments that are to be mapped: it would see them only once it runs, after the bill.
 
-    The task is made in a DAG that nobody registers.
+    The task is made in a DAG that nobody registers, without what other tasks are still to say: that would tie them to
+    it.
+
+    :param group: where the mapped tasks will be, whose ``default_args``, and those of the DAG, they take as well.
     """
-    dag = DAG("arguments_on_trial", schedule=None, auto_register=False)
-    operator(task_id="on_trial", **{**arguments, "dag": dag, "task_group": dag.task_group})
+    defaults = {**group.dag.default_args, **(group.default_args or {})}
+    dag = DAG("arguments_on_trial", schedule=None, auto_register=False, default_args=defaults)
+    known = {
+        name: value
+        for name, value in arguments.items()
+        if name not in operator.template_fields or not any(XComArg.iter_xcom_references(value))
+    }
+    operator(task_id="on_trial", **{**known, "dag": dag, "task_group": dag.task_group})
 
 
 def arguments_of(operator: type[BaseOperator]) -> set[str]:

@@ -47,7 +47,7 @@ def gemini_batch(
     errors_table: str | None = None,
     project_id: str | None = None,
     price: Price | Mapping[str, Any] | None = None,
-    gcp_conn_id: str = "google_cloud_default",
+    gcp_conn_id: str | None = None,
     impersonation_chain: str | Sequence[str] | None = None,
     approval: bool | Mapping[str, Any] = False,
     teardown: bool = False,
@@ -88,11 +88,12 @@ def gemini_batch(
     :param errors_table: for all other rows; by default the results table's name with ``_errors``.
     :param project_id: the project of the jobs, Vertex AI's and BigQuery's; by default the connection's.
     :param price: USD per million tokens instead of the built-in list, for estimate, report and repair alike.
-    :param gcp_conn_id: the connection of every task.
+    :param gcp_conn_id: the connection of every task; by default what *default_args* say, the DAG's too, or
+        ``google_cloud_default``.
     :param impersonation_chain: service account that every task impersonates, or a chain of them.
     :param approval: ask a person before there is a job: a task ``approve`` shows rows, parts, size, and what prepare
-        knows of the cost, and holds no worker meanwhile. Rejected, the rest is skipped. A dict is for
-        ``ApprovalOperator``, like ``{"subject": …, "body": …, "response_timeout": …}``.
+        knows of the cost, and holds no worker meanwhile. Rejected, the rest is skipped, and in a mapped group
+        ``approve`` too. A dict is for ``ApprovalOperator``, like ``{"subject": …, "body": …, "response_timeout": …}``.
     :param teardown: add a teardown task ``cancel``: what still runs when the waits are over, as after a timeout, is
         cancelled. What it answered until then is kept and paid for.
     :param rounds: how often rows that deserve it are asked once more, at most 9. They are paid for without another
@@ -107,11 +108,11 @@ def gemini_batch(
     :param prepare: every other argument is one of ``GeminiBatchPrepareOperator``: ``template``, ``model``,
         ``location``, ``work_uri``, and ``sql``, ``source_table``, ``source_uri`` or ``rows``, and so on.
     """
-    connection: dict[str, Any] = {"gcp_conn_id": gcp_conn_id, "impersonation_chain": impersonation_chain}
-    payer = {**connection, "project_id": project_id, "price": price}
+    connection = _given(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+    payer = {**connection, **_given(project_id=project_id, price=price)}
     wish = Wish(
         connection=connection,
-        tables={"results_table": results_table, "errors_table": errors_table},
+        tables={"results_table": results_table, **_given(errors_table=errors_table)},
         submit={**connection, **(submit or {})},
         wait={**connection, **(wait or {})},
         load={**payer, **(load or {})},
@@ -125,6 +126,10 @@ def gemini_batch(
     wish = wish.over_rounds() if rounds else wish
     defaults: Any = dict(default_args or {})
     group = GeminiBatchGroup(group_id=group_id, default_args=defaults)
+    check_values(GeminiBatchSubmitOperator, {"batch": [], **wish.submit}, group=group)
+    check_values(GeminiBatchSensor, {"job_name": _ANY_JOB, **wish.wait}, group=group)
+    if batch is not None:
+        _check_place(batch.operator, group)
     with group:
         if batch is None:
             if prepare.get("incremental"):
@@ -133,10 +138,15 @@ def gemini_batch(
         submitted, loaded = wire_round(group, batch, wish)
         if approval:
             options = approval if isinstance(approval, Mapping) else {}
-            batch >> approval_task(options, prepare_id=batch.operator.task_id) >> submitted
+            batch >> approval_task(options, prepare=batch.operator, submit=submitted) >> submitted
         if rounds:
             wire_repair(group, batch, loaded, wish, rounds=rounds)
     return group
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    """Return what was said: a ``None`` that is passed on would hide what *default_args* say."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _check(batch: object, prepare: Mapping[str, Any], wish: Wish, *, rounds: int) -> None:
@@ -157,8 +167,16 @@ def _check(batch: object, prepare: Mapping[str, Any], wish: Wish, *, rounds: int
     check_names(GeminiBatchPrepareOperator, prepare, given="gemini_batch()", taken=())
     for name, operator, taken in _TASKS:
         check_names(operator, getattr(wish, name), given=f"{name}=", taken=taken)
-    check_values(GeminiBatchSubmitOperator, {"batch": [], **wish.submit})
-    check_values(GeminiBatchSensor, {"job_name": _ANY_JOB, **wish.wait})
+
+
+def _check_place(prepare: Any, group: TaskGroup) -> None:
+    """Refuse several batches where one is wanted: its jobs would be paid for, and no load could tell them apart."""
+    around = {one.group_id for one in group.iter_mapped_task_groups()}
+    if prepare.is_mapped or any(one.group_id not in around for one in prepare.iter_mapped_task_groups()):
+        raise ConfigurationError(
+            f"batch= is what {prepare.task_id} returns, and as it is mapped that are several batches. Nothing was "
+            "sent; call gemini_batch() in a mapped task group, together with the task that prepares."
+        )
 
 
 _TABLES = frozenset({"batch", "results_table", "errors_table"})

@@ -337,6 +337,13 @@ def test_display_name_and_labels_reach_the_job(batch: Prepared) -> None:
     assert (job.display_name, job.labels["team"]) == ("mine", "search")
 
 
+def test_digits_that_airflow_rendered_to_numbers_are_the_text_they_were(batch: Prepared) -> None:
+    """As a DAG with ``render_template_as_native_obj`` does to ``"{{ ds_nodash }}"`` and ``"4711"``."""
+    name = operator(batch, display_name=20261129, labels={"team": 4711}).execute(context())
+    job = batch.vertex.get(name)
+    assert (job.display_name, job.labels["team"]) == ("20261129", "4711")
+
+
 def test_by_default_the_display_name_says_where_the_job_comes_from(batch: Prepared) -> None:
     """In the console's list."""
     name = operator(batch).execute(context())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ pytestmark = [
     # Airflow's own code warns of its own future; ours is held to no warnings everywhere else.
     pytest.mark.filterwarnings("default"),
 ]
+
+
+ROUND = ("submit", "wait", "load")
 
 
 def rows(name: str = "") -> Iterator[dict[str, str]]:
@@ -116,6 +120,53 @@ def test_in_a_mapped_group_each_instance_is_a_batch(
     assert cloud.stats()["billed_rows"] - billed == 6
 
 
+@pytest.fixture(params=["Approve", "Reject"])
+def answer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a person says as soon as the question is asked."""
+    said = str(request.param)
+    event = {
+        "chosen_options": [said],
+        "params_input": {},
+        "responded_at": dt.datetime(2026, 11, 29, tzinfo=dt.UTC),
+        "responded_by_user": None,
+    }
+
+    def execute(operator: Any, context: Any) -> Any:
+        return operator.execute_complete(context, event)
+
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.HITLOperator.execute", execute)
+    return said
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_batch_is_paid_for_as_it_was_answered(
+    cloud: LocalCloud, dataset: str, job: dict[str, Any], mapped: bool, answer: str
+) -> None:
+    """In a mapped group, too, where Airflow itself skips nothing for a rejection."""
+    with DAG(f"group_{answer}_{mapped}", schedule=None) as dag:
+
+        @task_group
+        def each(name: str) -> None:
+            gemini_batch(
+                **job,
+                rows=rows,
+                op_kwargs={"name": name},
+                approval=True,
+                results_table=f"{dataset}.results",
+            )
+
+        if mapped:
+            each.expand(name=["a", "b"])
+        else:
+            each("a")
+    billed = cloud.stats()["billed_rows"]
+    ended = states(dag)
+    expected = "success" if answer == "Approve" else "skipped"
+    assert [ended[name] for name in ("prepare", *ROUND)] == [{"success"}, *[{expected}] * 3]
+    asked = 6 if mapped else 3
+    assert cloud.stats()["billed_rows"] - billed == (asked if answer == "Approve" else 0)
+
+
 def test_where_every_row_was_answered_before_the_whole_group_is_skipped(
     cloud: LocalCloud, dataset: str, job: dict[str, Any]
 ) -> None:
@@ -133,9 +184,6 @@ def test_where_every_row_was_answered_before_the_whole_group_is_skipped(
         billed = cloud.stats()["billed_rows"]
         assert set().union(*states(dag).values()) == {state}
         assert cloud.stats()["billed_rows"] - billed == (3 if state == "success" else 0)
-
-
-ROUND = ("submit", "wait", "load")
 
 
 def rounds(job: dict[str, Any], dataset: str, name: str, **options: Any) -> DAG:

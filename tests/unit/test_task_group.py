@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset, task, task_group
+from airflow.sdk import DAG, Asset, TaskGroup, task, task_group
 from airflow.sdk.exceptions import AirflowException
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -81,6 +81,63 @@ def test_options_reach_the_tasks_they_are_meant_for(dag: DAG) -> None:
     assert {found.retries for found in dag.tasks} == {5}
 
 
+def test_what_is_not_said_comes_from_default_args() -> None:
+    """Of the DAG or of the group, as for any task; only what the call says hides them."""
+    defaults = {
+        "gcp_conn_id": "ours",
+        "impersonation_chain": "a@b",
+        "project_id": "payer",
+        "errors_table": "p.d.bad",
+    }
+    with DAG("dag", schedule=None, default_args=defaults) as dag:
+        gemini_batch(**CALL, rounds=1, teardown=True)
+        gemini_batch(**CALL, group_id="b", default_args={"gcp_conn_id": "group"})
+        gemini_batch(**CALL, group_id="c", gcp_conn_id="call")
+    prepare, submit, wait = (dag.get_task(f"gemini_batch.{name}") for name in ("prepare", "submit", "wait"))
+    load, repair, cancel = (dag.get_task(f"gemini_batch.{name}") for name in ("load", "repair_1", "cancel"))
+    made = [one.unmap({name: "x"}) for one, name in ((submit, "batch"), (wait, "job_name"))]
+    assert [one.gcp_conn_id for one in (prepare, *made, load, repair, cancel)] == ["ours"] * 6
+    assert [one.impersonation_chain for one in (prepare, *made, load, repair, cancel)] == ["a@b"] * 6
+    assert (prepare.project_id, load.project_id, load.errors_table) == ("payer", "payer", "p.d.bad")
+    assert [dag.get_task(f"{name}.load").gcp_conn_id for name in "bc"] == ["group", "call"]
+
+
+@pytest.mark.parametrize("where", ["dag", "parent", "group"])
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [({"poll_interval": 0}, "poll_interval=0 is no pause"), ({"on_finished": "x"}, "on_finished='x' wants")],
+)
+def test_default_args_are_judged_with_the_dag_file(where: str, defaults: dict[str, Any], said: str) -> None:
+    """Mapped tasks take them too, and would tell only once they run."""
+    given = {one: defaults if one == where else {} for one in ("dag", "parent", "group")}
+    with (
+        pytest.raises(AirflowException, match=said),
+        DAG("dag", schedule=None, default_args=given["dag"]),
+        TaskGroup("parent", default_args=given["parent"]),
+    ):
+        gemini_batch(**CALL, default_args=given["group"])
+
+
+def test_what_other_tasks_say_reaches_the_mapped_ones(dag: DAG) -> None:
+    """They follow the task that says it, and nothing else does."""
+
+    @task
+    def said() -> Any: ...
+
+    gemini_batch(
+        **CALL,
+        max_cost_usd=said(),
+        submit={"labels": {"team": said()}},
+        wait={"gcp_conn_id": said(), "poll_interval": 7},
+    )
+    assert wired(dag)["gemini_batch.prepare"] == ["said"]
+    assert "said__1" in wired(dag)["gemini_batch.submit"]
+    assert "said__2" in wired(dag)["gemini_batch.wait"]
+    assert dag.get_task("said__2").downstream_task_ids == {"gemini_batch.wait"}
+    with pytest.raises(AirflowException, match="poll_interval=0"):
+        gemini_batch(**CALL, group_id="b", wait={"gcp_conn_id": said(), "poll_interval": 0})
+
+
 def test_an_incremental_batch_looks_into_the_table_it_lands_in(dag: DAG) -> None:
     """It is named once."""
     gemini_batch(**CALL, incremental=True)
@@ -140,6 +197,68 @@ def test_a_batch_from_outside_begins_with_submit(dag: DAG) -> None:
     assert "task_ids='mine'" in dag.get_task("gemini_batch.approve").body
     with pytest.raises(AirflowException, match="prepared already: model belong"):
         gemini_batch(batch=prepare.output, results_table="p.d.t", model="m", group_id="other")
+
+
+def test_several_batches_are_not_taken_for_one(dag: DAG) -> None:
+    """Each would be paid for, and no load could land them."""
+
+    @task.gemini_batch(**JOB)
+    def letters(day: str) -> Iterator[dict[str, str]]:
+        yield {"key": day, "text": "x"}
+
+    @task_group
+    def each(day: str) -> Any:
+        return letters(day)
+
+    @task_group
+    def whole(day: str) -> None:
+        gemini_batch(batch=letters(day), results_table="p.d.t")
+
+    each.expand(day=["a", "b"])
+    for name, batch in (("a", letters.expand(day=["a", "b"])), ("b", dag.get_task("each.letters").output)):
+        with pytest.raises(AirflowException, match="several batches"):
+            gemini_batch(batch=batch, results_table="p.d.t", group_id=name)
+    whole.expand(day=["a", "b"])
+    assert wired(dag)["whole.gemini_batch.submit"] == ["whole.letters"]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_in_a_mapped_group_a_batch_is_found_where_it_was_prepared(dag: DAG, inside: bool) -> None:
+    """By the person who is asked, and by a wait that begins in the triggerer."""
+
+    @task.gemini_batch(**JOB)
+    def letters() -> Iterator[dict[str, str]]:
+        yield {}
+
+    @task_group
+    def each(day: str, batch: Any) -> None:
+        gemini_batch(
+            batch=letters() if batch is None else batch,
+            results_table=day,
+            approval=True,
+            wait={"start_from_trigger": True},
+        )
+
+    each.partial(batch=None if inside else letters()).expand(day=["p.d.a", "p.d.b"])
+    found = "ti.map_index" if inside else "-1"
+    assert f"letters', map_indexes={found})" in dag.get_task("each.gemini_batch.approve").body
+    args = dag.get_task("each.gemini_batch.wait").start_trigger_args
+    assert "map_indexes=ti.map_index) }}" in args.trigger_kwargs["job_name"]
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_in_a_mapped_group_no_rule_lets_submit_run_over_a_rejection(dag: DAG, mapped: bool) -> None:
+    """Airflow itself keeps it from that elsewhere."""
+
+    @task_group(default_args={"trigger_rule": "none_failed"})
+    def each(uri: str) -> None:
+        gemini_batch(**JOB, source_uri=uri, results_table="p.d.t", approval=True)
+
+    if not mapped:
+        each("gs://my-bucket/a")
+        return
+    with pytest.raises(AirflowException, match=r"trigger_rule='none_failed' .* would send"):
+        each.expand(uri=["gs://my-bucket/a"])
 
 
 def test_in_a_mapped_group_nothing_is_mapped_again(dag: DAG) -> None:
