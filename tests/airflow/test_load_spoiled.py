@@ -44,9 +44,9 @@ def nothing_published(batch: World) -> bool:
         ({"output_shards": 3, "lost_shards": 1}, OutputError, "1 of its .*-00002-of-00003.*put them back"),
         ({"output_shards": 3, "lost_shards": 3}, OutputError, r"there is no predictions\.jsonl"),
         ({"cut_last_line": True}, LandingError, "failed: invalid: .*Line: 12;"),
-        ({"corrupt_line_rate": 0.3}, LandingError, "failed: invalid: .*Line: "),
-        ({"invalid_utf8_rate": 0.3}, LandingError, "failed: invalid: .*Line: "),
-        ({"unknown_key_rate": 0.3}, OutputError, "carry a key that is no request of this batch"),
+        ({"corrupt_line_rate": 0.7}, LandingError, "failed: invalid: .*Line: "),
+        ({"invalid_utf8_rate": 0.7}, LandingError, "failed: invalid: .*Line: "),
+        ({"unknown_key_rate": 0.7}, OutputError, "carry a key that is no request of this batch"),
         ({"empty_output": True}, OutputError, "says that it answered 12 rows, but its output .* has none"),
     ],
     ids=str,
@@ -65,7 +65,7 @@ def test_an_output_that_is_not_whole_publishes_nothing_and_the_error_says_what_i
 
 @pytest.mark.parametrize(
     ("knobs", "says"),
-    [({"unknown_key_rate": 0.3}, "carry a key"), ({"empty_output": True}, "has none of them")],
+    [({"unknown_key_rate": 0.7}, "carry a key"), ({"empty_output": True}, "has none of them")],
     ids=str,
 )
 def test_an_output_table_that_is_not_whole_publishes_nothing_either(
@@ -83,7 +83,7 @@ def test_an_output_table_that_is_not_whole_publishes_nothing_either(
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"cut_last_line": True}, {"corrupt_line_rate": 0.4}, {"invalid_utf8_rate": 0.4}],
+    [{"cut_last_line": True}, {"corrupt_line_rate": 0.5}, {"invalid_utf8_rate": 0.5}],
     ids=str,
 )
 def test_corrupt_lines_that_are_allowed_are_counted_and_their_rows_are_missing(
@@ -111,7 +111,7 @@ def test_corrupt_lines_that_are_allowed_are_counted_and_their_rows_are_missing(
 
 def test_lines_that_never_came_are_missing_rows_and_doubled_ones_count_once(batch: World) -> None:
     """The job counted them as incomplete; that is no reason for a warning."""
-    batch.cloud.knobs(missing_rate=0.4, duplicate_rate=0.5)
+    batch.cloud.knobs(missing_rate=0.5, duplicate_rate=0.95)
     job = batch.bought()
     keys = [json.loads(line)["key"] for line in output(batch, job.output_uri)]
     report = batch.load()
@@ -126,7 +126,7 @@ def test_answers_that_changed_places_are_quarantined_and_never_published(
 ) -> None:
     """Only the echo shows it: the key is right, the answer is another row's."""
     batch = World(cloud, bucket, dataset, [KEYS], predictions=predictions)
-    cloud.knobs(swap_echo_rate=0.4, answers="echo")
+    cloud.knobs(swap_echo_rate=0.7, answers="echo")
     batch.bought()
     report = batch.load()
     own = {row["key"] for row in batch.rows() if row["text"] == f"prompt {row['key']}"}

@@ -315,7 +315,7 @@ def test_an_output_of_several_files_is_put_together(
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"corrupt_line_rate": 0.3}, {"cut_last_line": True, "output_shards": 3}], ids=["garbled", "cut"]
+    "knobs", [{"corrupt_line_rate": 0.7}, {"cut_last_line": True, "output_shards": 3}], ids=["garbled", "cut"]
 )
 def test_an_output_that_nobody_can_read_whole_is_not_gone_on_with(
     in_files: Story, knobs: dict[str, Any]
