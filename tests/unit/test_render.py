@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import orjson
@@ -20,6 +21,9 @@ from airflow_batch_gemini.batch.rows import RowBatch
 from airflow_batch_gemini.exceptions import RowError
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=10)
+
+DEEP: list[Any] = reduce(lambda inner, _: ["secret", inner], range(3000), [])
+"""Deeper than any Python goes."""
 
 
 @given(cases(max_rows=1), KEYS)
@@ -128,7 +132,7 @@ def test_a_number_of_a_path_is_always_a_float_and_a_count_never_is() -> None:
         ({"key": "a", "text": "secret \ud800"}, r"GB125 rows\.jsonl line 7, key 'a', column 'text': .*surrogate"),
         ({"key": "a", "text": ["secret \ud800"]}, "GB125 .* column 'text': .*surrogate"),
         ({"key": "a", "text": {1: "secret"}}, "GB125 .* column 'text'"),
-        ({"key": "a", "text": json.loads('["secret",' * 900 + "1" + "]" * 900)}, "GB125 .* column 'text': .*too deep"),
+        ({"key": "a", "text": DEEP}, "GB125 .* column 'text': .*too deep"),
         ({"key": dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}, "GB125 .* key: .*out of range"),
         ({"key": "a", "file": "secret.png"}, "GB109 .* column 'file'"),
         ({"key": "a", "file": 7}, "GB109"),
