@@ -15,7 +15,7 @@ from airflow_batch_gemini.exceptions import GeminiBatchError, ServiceError
 REQUEST_SECONDS = 60.0
 CHUNK_BYTES = 8 << 20
 """What is uploaded at a time; a multiple of 256 KiB, as Cloud Storage wants it."""
-_QUERY = re.compile(r"(?<=\S)\?\S+(?=:)")
+_QUERY = re.compile(r"(?<=\S)\?\S+?(?=:?(?:\s|$))")
 """Of an address: whoever knows that of an upload may go on with it."""
 
 

@@ -42,7 +42,7 @@ class Publisher:
         return facets(self._lineage)
 
     def _drive(self, context: Context, warehouse: WarehouseHook, deadline: float) -> dict[str, Any]:
-        """Take every step in order; a step that is done is found done."""
+        """Take every step in order; a step that is done is found done. Each operator has steps of its own."""
         raise NotImplementedError
 
     def _gates(self) -> QualityGates:

@@ -281,7 +281,7 @@ class RequestTables:
             if pause is None or not outcome.limited:
                 break
             self._log.info("%s Trying again in %.0f s.", outcome.sentence(job), pause)
-            time.sleep(pause)
+            time.sleep(pause)  # BigQuery tells nobody when there is room again
         failure = ServiceError if outcome.transient else SourceError
         raise failure(f"{outcome.sentence(job)} Nothing was sent.")
 

@@ -246,7 +246,7 @@ def test_what_was_counted_before_a_count_failed_is_used(
         if number == 8:
             arguments["model"] = "publishers/google/models/gemini-none"
         elif number > 8:
-            time.sleep(0.5)
+            time.sleep(0.5)  # none of the later ones is done before that one has failed
         return count(self, **arguments)
 
     monkeypatch.setattr(GeminiBatchHook, "count_tokens", refused_later)

@@ -169,6 +169,16 @@ def test_a_stream_whose_upload_dies_is_told_while_it_is_written(hook: WorkspaceH
     assert hook.stat(FOLDER / "half.bin") is None
 
 
+@pytest.mark.parametrize("after", ["", " refused", ": 410 Gone: (x)"])
+def test_an_error_tells_an_address_without_its_query(after: str) -> None:
+    """Wherever in the client's words it stands."""
+    said = f"PUT https://host/upload/b/o?uploadType=resumable&upload_id=AB:C-d{after}"
+    with pytest.raises(ServiceError) as caught, _storage.translated("writing gs://team/a"):
+        raise ServiceUnavailable(said)
+    assert f"PUT https://host/upload/b/o{after}" in str(caught.value)
+    assert "upload_id" not in str(caught.value)
+
+
 def test_a_stream_keeps_the_old_object_until_it_is_whole(hook: WorkspaceHook) -> None:
     """A conditional stream that comes too late changes nothing."""
     old = hook.write(FOLDER / "a", b"old")
